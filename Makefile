@@ -1,0 +1,67 @@
+# `make demo` and `make test` need Python 3.11+ and make, nothing else: they set up .venv by themselves.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+# The newest supported Python that is there, unless PYTHON names one.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+STAMP := .venv/.installed
+PYTEST_ARGS ?=
+
+# True where go is there and its version is 1.26 or newer.
+GO_1_26 = [[ "$$(go env GOVERSION 2>/dev/null)" =~ ^go1\.([0-9]+) ]] && (( BASH_REMATCH[1] >= 26 ))
+
+.PHONY: help demo test lint check lock wheel clean
+
+help:
+	@echo "make demo    a cutover in memory: nothing but Python is needed"
+	@echo "make test    all tests; those on a real API server where Go 1.26+ or KUBEBUILDER_ASSETS is there"
+	@echo "make lint    ruff, mypy --strict, import contracts"
+	@echo "make check   lint and test"
+	@echo "make wheel   build the wheel into dist/"
+	@echo "make lock    renew requirements.lock (the only target that chooses versions)"
+
+# Only hashed packages are installed, and the project itself without asking for anything more.
+$(STAMP): requirements.lock pyproject.toml
+	@[ -n "$(PYTHON)" ] && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "seimigrate needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/seimigrate demo
+
+# Real etcd, kube-apiserver and kube-controller-manager: given, built once from their Go modules, or said to be absent.
+test: $(STAMP)
+	@assets="$${KUBEBUILDER_ASSETS:-}"; \
+	if [ -n "$$assets" ]; then :; \
+	elif $(GO_1_26); then assets=$$(tests/controlplane/build.sh); \
+	else echo "not run: tests on a real API server (neither Go 1.26+ nor KUBEBUILDER_ASSETS is there)"; fi; \
+	$${assets:+env KUBEBUILDER_ASSETS="$$assets"} $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test
+
+wheel: $(STAMP)
+	$(BIN)/python -m hatchling build -t wheel
+
+# With the oldest supported Python, so that the lock holds for the newer ones as well.
+lock:
+	@v=$$(mktemp -d); trap 'rm -rf "$$v"' EXIT; \
+	$(PYTHON) -m venv "$$v"; "$$v/bin/python" -m pip install --quiet pip-tools; \
+	CUSTOM_COMPILE_COMMAND="make lock" "$$v/bin/pip-compile" --quiet --upgrade --extra test --extra dev --generate-hashes --strip-extras \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --resolver=backtracking \
+	  --output-file=requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

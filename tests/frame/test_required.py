@@ -1,0 +1,61 @@
+"""Where the real API server is required, a test that needs it and is skipped has failed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONFTEST = Path(__file__).resolve().parents[1] / "conftest.py"
+SUITE = """
+import pytest
+
+@pytest.fixture
+def controlplane():
+    pytest.skip("no control plane here")
+
+def test_by_fixture(controlplane): pass
+
+@pytest.mark.controlplane
+@pytest.mark.skip(reason="marked")
+def test_by_mark(): pass
+
+@pytest.mark.controlplane
+def test_that_runs(): pass
+
+@pytest.mark.skip(reason="something else")
+def test_of_another_kind(): pass
+"""
+
+
+def outcome(folder: Path, required: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    shutil.copy(CONFTEST, folder)
+    (folder / "test_suite.py").write_text(SUITE)
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--strict-markers", *arguments, folder],
+        cwd=folder,
+        env={**os.environ, "SEIMIGRATE_REQUIRE_CONTROLPLANE": required},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "in two workers"])
+def test_a_skipped_test_fails_where_it_is_required(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = outcome(tmp_path, "1", *arguments)
+    assert done.returncode == 1  # pytest calls what fails in a fixture an error
+    assert "1 passed, 1 skipped, 2 errors" in done.stdout
+    assert "test_by_fixture needs a real API server, and was skipped: Skipped: no control plane here" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "in two workers"])
+def test_elsewhere_it_is_skipped_and_counted(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = outcome(tmp_path, "", *arguments)
+    assert done.returncode == 0
+    assert "real API server: 1 passed, 2 skipped" in done.stdout.splitlines()
