@@ -1,0 +1,269 @@
+"""The plan of a migration: what a node must become, through which stages, and how fast.
+
+These models are the plan file's format (``seimigrate schema`` prints their JSON Schema) and the values that the
+machine decides with. They are frozen: a plan does not change while it runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+def _camel(name: str) -> str:
+    head, *tail = name.split("_")
+    return head + "".join(part.title() for part in tail)
+
+
+class Model(BaseModel):
+    """A frozen part of a plan file; its keys are camelCase there, and unknown ones are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=_camel, populate_by_name=True)
+
+
+class Mode(StrEnum):
+    """What a SeiNode is for: the name of the block that its spec carries (upstream CRD)."""
+
+    FULL_NODE = "fullNode"
+    ARCHIVE = "archive"
+    REPLAYER = "replayer"
+    VALIDATOR = "validator"
+    SEED = "seed"
+
+
+class PortName(StrEnum):
+    """The ports that a transform may name: two of the plan's parameters, and the sidecar's own of each node."""
+
+    PUBLIC = "public"
+    PROXY = "proxy"
+    SIDECAR = "sidecar"
+
+
+class ContainerName(StrEnum):
+    """The containers that a transform may name; the parameters say what they are called in the pods."""
+
+    SIDECAR = "sidecar"
+    PROXY = "proxy"
+    SEID = "seid"
+
+
+class Ports(Model):
+    """The ports that are the same on every node."""
+
+    public: Port = Field(9100, description="where the split sidecar serves health and metrics to the pod network")
+    proxy: Port = Field(8443, description="where kube-rbac-proxy listens")
+
+
+class Containers(Model):
+    """What the containers are called in the pods."""
+
+    sidecar: str = "sei-sidecar"
+    proxy: str = "kube-rbac-proxy"
+    seid: str = "seid"
+
+
+class AcceptedImage(Model):
+    """One entry of the list of split sidecars: exactly one of digest, tag, minimumVersion."""
+
+    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    tag: str | None = None
+    minimum_version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+$")] | None = None
+
+
+class Sidecars(Model):
+    """Which sidecars split their listeners, and which one to run."""
+
+    accepted: tuple[AcceptedImage, ...] = Field((), description="images that split; every other image shares its port")
+    image: str | None = Field(None, description="the image to run where a SeiNode's own spec names no accepted one")
+
+
+class Parameters(Model):
+    """What ``--set`` may change."""
+
+    ports: Ports = Ports()
+    containers: Containers = Containers()
+    health_paths: tuple[str, ...] = ("/v0/healthz", "/v0/livez", "/v0/startupz", "/v0/metrics")
+    sidecars: Sidecars = Sidecars()
+
+
+class AddServicePort(Model):
+    """Add a port to the node's Service."""
+
+    do: Literal["add-service-port"]
+    name: str
+    port: PortName
+
+
+class AddPort(Model):
+    """Add a container port."""
+
+    do: Literal["add-port"]
+    container: ContainerName
+    name: str
+    port: PortName
+
+
+class SetEnv(Model):
+    """Set an environment variable to a port's number."""
+
+    do: Literal["set-env"]
+    container: ContainerName
+    name: str
+    port: PortName
+
+
+class SetImage(Model):
+    """Run the accepted sidecar image."""
+
+    do: Literal["set-image"]
+    container: ContainerName
+
+
+class MoveProbe(Model):
+    """Let a probe of a health path ask another port."""
+
+    do: Literal["move-probe"]
+    container: ContainerName
+    probe: Literal["livenessProbe", "readinessProbe", "startupProbe"]
+    to: PortName
+
+
+class ReplaceInArgument(Model):
+    """Replace the port that follows a text in one of a container's arguments."""
+
+    do: Literal["replace-in-argument"]
+    container: ContainerName
+    after: str = Field(description="the text that stands right before the port, like /dev/tcp/localhost/")
+    to: PortName
+
+
+class RemoveArgument(Model):
+    """Remove the argument that begins with a text."""
+
+    do: Literal["remove-argument"]
+    container: ContainerName
+    prefix: str
+
+
+Transform = Annotated[
+    AddServicePort | AddPort | SetEnv | SetImage | MoveProbe | ReplaceInArgument | RemoveArgument,
+    Field(discriminator="do"),
+]
+
+
+class StageName(StrEnum):
+    """The stages of a node's cutover, in the only order that they have."""
+
+    HOLD = "hold"
+    CHECK = "check"
+    EXPOSE = "expose"
+    PROBES = "probes"
+    READY = "ready"
+    ENFORCE = "enforce"
+    POLICY = "policy"
+    RELEASE = "release"
+
+    @property
+    def position(self) -> int:
+        """Give the stage's place in the order, from 0."""
+        return list(StageName).index(self)
+
+
+class StepName(StrEnum):
+    """The steps of a way back, in the runbooks' words."""
+
+    UNPATCH = "unpatch"
+    REPLACE_POD = "replace-pod"
+    MARK_READY = "mark-ready"
+    WAIT = "wait"
+    VERIFY = "verify"
+    RELEASE = "release"
+
+
+class Stage(Model):
+    """One stage: what it changes, and the steps of the way back from it."""
+
+    stage: StageName
+    transforms: tuple[Transform, ...] = ()
+    rollback: tuple[StepName, ...] = ()
+
+
+class Strategy(StrEnum):
+    """Two restarts with a look in between, or one."""
+
+    STAGED = "staged"
+    MERGED = "merged"
+
+
+class PerMode(Model):
+    """A number of seconds for each mode, with a default."""
+
+    default: Seconds
+    full_node: Seconds | None = None
+    archive: Seconds | None = None
+    replayer: Seconds | None = None
+    validator: Seconds | None = None
+    seed: Seconds | None = None
+
+    def of(self, mode: Mode) -> float:
+        """Give the seconds for a mode."""
+        own: float | None = {
+            Mode.FULL_NODE: self.full_node,
+            Mode.ARCHIVE: self.archive,
+            Mode.REPLAYER: self.replayer,
+            Mode.VALIDATOR: self.validator,
+            Mode.SEED: self.seed,
+        }[mode]
+        return self.default if own is None else own
+
+
+class Deadlines(Model):
+    """How long things may take, in seconds; a deadline counts from the last progress, not from the start."""
+
+    gate: Seconds = Field(120, description="for an answer from the API server or a pod that is up")
+    ready: PerMode = Field(PerMode(default=900), description="for a new pod to get ready, from its last progress")
+    stuck: Seconds = Field(180, description="for a pod in a crash loop, without its image, or that fits nowhere")
+    eviction: Seconds = Field(600, description="for a disruption budget to allow an eviction")
+
+
+class Release(Model):
+    """When a node is handed back to the controller."""
+
+    agreement: Seconds = Field(75, description="how long to wait for a sign that the controller agrees; 0: stay held")
+    settle: Seconds = Field(65, description="for how long SidecarReady must stay true, two of the controller's polls")
+
+
+class Failure(Model):
+    """What happens when a node fails."""
+
+    node: Literal["rollback", "pause"] = "rollback"
+    max_failed: Annotated[int, Field(ge=0)] = Field(0, description="failed nodes that the run may go on after")
+
+
+class Plan(Model):
+    """A whole plan file."""
+
+    version: Literal[1]
+    migration: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+    parameters: Parameters = Parameters()
+    strategy: Strategy = Strategy.STAGED
+    stages: tuple[Stage, ...]
+    deadlines: Deadlines = Deadlines()
+    grace: PerMode = Field(PerMode(default=300), description="seconds that a pod is given to stop")
+    release: Release = Release()
+    failure: Failure = Failure()
+
+    def stage(self, name: StageName) -> Stage:
+        """Give the stage of that name."""
+        return next(stage for stage in self.stages if stage.stage == name)
+
+    @property
+    def digest(self) -> str:
+        """Give a short digest of everything in the plan."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]

@@ -1,0 +1,1 @@
+"""What is done: it carries out the decisions of the domain through ports, and decides nothing itself."""

@@ -1,0 +1,180 @@
+"""What a plan must fulfil beyond its schema: an order that makes sense, and parameters that agree with each other.
+
+Each rule looks at one part of the plan, and only where the schema found nothing wrong with that part: so a plan with
+errors of both sorts shows them all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from seimigrate.domain.images import accepted, parse_image
+from seimigrate.domain.plan import Containers, Model, Ports, Sidecars, Stage, StageName, StepName
+from seimigrate.planfile.problems import Path, Places, Problem
+
+Complaint = tuple[Path, str]
+Sound = Callable[[Path], bool]
+"""Tells whether the schema found nothing wrong at a path or below it."""
+
+_CHANGING = (StageName.EXPOSE, StageName.PROBES, StageName.ENFORCE)
+"""The stages whose gates look at what their transforms did."""
+
+_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_STEPS = list(StepName)
+
+
+def check_rules(data: Any, places: Places, sound: Sound) -> list[Problem]:
+    """Give what the rules find in the data of a plan file."""
+    return [Problem(places.of(path), path, message) for path, message in _complaints(data, sound)]
+
+
+def _complaints(data: Any, sound: Sound) -> Iterator[Complaint]:
+    if not isinstance(data, dict):
+        return
+    if data.get("version") is True:
+        # Python's true equals 1, so the models take it for the version.
+        yield ("version",), "must be 1, not the boolean true"
+    yield from _parameters(data.get("parameters", {}), sound)
+    stages = data.get("stages")
+    if isinstance(stages, list):
+        names = [_stage_name(stage) for stage in stages]
+        yield from _order(names)
+        for index, stage in enumerate(stages):
+            if sound(("stages", index)):
+                yield from _stage(("stages", index), _model(Stage, stage))
+
+
+def _model(model: type[Model], data: Any) -> Any:
+    return model.model_validate(data, by_alias=True, by_name=False)
+
+
+def _stage_name(stage: Any) -> StageName | None:
+    name = stage.get("stage") if isinstance(stage, dict) else None
+    return StageName(name) if isinstance(name, str) and name in set(StageName) else None
+
+
+# -------------------------------------------------- stages
+
+
+def _order(names: Sequence[StageName | None]) -> Iterator[Complaint]:
+    """Every stage once, in the one order that there is. ``None`` is a stage whose name is off."""
+    first: dict[StageName, int] = {}
+    for index, name in enumerate(names):
+        if name in first:
+            yield ("stages", index, "stage"), f'stage "{name}" is there already, as stages[{first[name]}]'
+        elif name is not None:
+            first[name] = index
+    yield from _misplaced(first)
+    if None not in names:
+        for name in StageName:
+            if name not in first:
+                yield ("stages",), f'stage "{name}" is missing: it belongs {_neighbours(name)}'
+
+
+def _misplaced(first: dict[StageName, int]) -> Iterator[Complaint]:
+    there = list(first)
+    kept = _longest_rise([name.position for name in there])
+    for name in there:
+        if name.position not in kept:
+            yield ("stages", first[name], "stage"), f'stage "{name}" is misplaced: it belongs {_neighbours(name)}'
+
+
+def _longest_rise(positions: Sequence[int]) -> list[int]:
+    """Give a longest rising subsequence: the fewest stages are called misplaced."""
+    best: list[list[int]] = []
+    for position in positions:
+        before = max((rise for rise in best if rise[-1] < position), key=len, default=[])
+        best.append([*before, position])
+    return max(best, key=len, default=[])
+
+
+def _neighbours(name: StageName) -> str:
+    order = list(StageName)
+    if name.position == 0:
+        return f'before "{order[1]}"'
+    if name.position == len(order) - 1:
+        return f'after "{order[-2]}"'
+    return f'between "{order[name.position - 1]}" and "{order[name.position + 1]}"'
+
+
+def _stage(path: Path, stage: Stage) -> Iterator[Complaint]:
+    if stage.transforms and stage.stage not in _CHANGING:
+        changing = ", ".join(_CHANGING)
+        yield (*path, "transforms"), f'stage "{stage.stage}" changes nothing: transforms belong to {changing}'
+    if stage.transforms and StepName.UNPATCH not in stage.rollback:
+        yield (*path, "rollback"), f'must have "{StepName.UNPATCH}": the stage has transforms to take back'
+    seen: list[StepName] = []
+    for index, step in enumerate(stage.rollback):
+        place = (*path, "rollback", index)
+        later = [known for known in seen if _STEPS.index(known) > _STEPS.index(step)]
+        if step in seen:
+            yield place, f'step "{step}" is there already'
+        elif later:
+            yield place, f'step "{step}" must come before "{later[0]}"; the order is {", ".join(_STEPS)}'
+        seen.append(step)
+
+
+# -------------------------------------------------- parameters
+
+
+def _parameters(data: Any, sound: Sound) -> Iterator[Complaint]:
+    """Check each part of the parameters that is there and sound; what is left out has a default that is."""
+    rules: Mapping[str, tuple[type[Model], Callable[[Path, Any], Iterator[Complaint]]]] = {
+        "ports": (Ports, _ports),
+        "containers": (Containers, _containers),
+        "sidecars": (Sidecars, _sidecars),
+    }
+    if not isinstance(data, dict):
+        return
+    for key, (model, rule) in rules.items():
+        path: Path = ("parameters", key)
+        if key in data and sound(path):
+            yield from rule(path, _model(model, data[key]))
+    if "healthPaths" in data and sound(("parameters", "healthPaths")):
+        yield from _health_paths(("parameters", "healthPaths"), data["healthPaths"])
+
+
+def _ports(path: Path, ports: Ports) -> Iterator[Complaint]:
+    if ports.public == ports.proxy:
+        yield (*path, "proxy"), f"is the public port too ({ports.public}): the two must differ"
+
+
+def _containers(path: Path, containers: Containers) -> Iterator[Complaint]:
+    seen: dict[str, str] = {}
+    for key, name in containers.model_dump(by_alias=True).items():
+        if not _LABEL.fullmatch(name):
+            wanted = "lower-case letters, digits and dashes, at most 63, with no dash at either end"
+            yield (*path, key), f"is not a container's name: {wanted}"
+        elif name in seen:
+            yield (*path, key), f'is the name of {seen[name]} too: "{name}"; the containers must differ'
+        seen.setdefault(name, key)
+
+
+def _health_paths(path: Path, health_paths: Sequence[str]) -> Iterator[Complaint]:
+    if not health_paths:
+        yield path, "must name at least one path"
+    for index, health_path in enumerate(health_paths):
+        if not re.fullmatch(r"/[!-~]*", health_path):
+            yield (*path, index), "must begin with / and have neither spaces nor letters beyond ASCII"
+        elif health_path in health_paths[:index]:
+            yield (*path, index), "is there already"
+
+
+def _sidecars(path: Path, sidecars: Sidecars) -> Iterator[Complaint]:
+    for index, entry in enumerate(sidecars.accepted):
+        given = entry.model_dump(by_alias=True, exclude_none=True)
+        if len(given) != 1:
+            has = " and ".join(given) or "none"
+            yield (*path, "accepted", index), f"must have exactly one of digest, tag, minimumVersion; it has {has}"
+    if sidecars.image is None:
+        return
+    try:
+        parse_image(sidecars.image)
+    except ValueError:
+        yield (*path, "image"), "is not an image reference: repository, then :tag, @sha256:... or both"
+        return
+    if not accepted(sidecars.image, sidecars.accepted):
+        why = "no entry of sidecars.accepted matches it" if sidecars.accepted else "sidecars.accepted is empty"
+        yield (*path, "image"), f"is not known to split its listeners: {why}"
