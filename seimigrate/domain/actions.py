@@ -1,0 +1,67 @@
+"""What the machine may ask for. Each is one thing that the runner does, and after each it looks again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seimigrate.domain.record import Intent, Record
+from seimigrate.domain.seen import Question
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Write the journal: no write of anything else happens without one before it."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Perform:
+    """Carry out the intent that the journal holds."""
+
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True)
+class Relabel:
+    """After a takeover: put the new run's token on a held object, so that every patch of the old run fails."""
+
+    kind: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """After a takeover: change the pod that the old run meant to replace, so that its delete misses."""
+
+    pod: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProveHold:
+    """See a write of this StatefulSet under the controller's name denied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask the node's pod."""
+
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait until something changes, at most for some seconds; the reason is for people."""
+
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Nothing is left to do: the record's outcome says how it ended."""
+
+
+Action = Note | Perform | Relabel | Fence | ProveHold | Ask | Wait | Stop

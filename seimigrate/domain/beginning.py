@@ -1,0 +1,106 @@
+"""How a node's record begins, and how a run goes on with one that an earlier run left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from seimigrate.domain import checks, seen
+from seimigrate.domain.kinds import Object
+from seimigrate.domain.plan import Plan, StageName, Strategy
+from seimigrate.domain.record import Direction, Outcome, Record
+from seimigrate.domain.seen import Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the person at the command line decided for this run."""
+
+    run: str
+    strategy: Strategy
+    goal: StageName = StageName.RELEASE
+    holds: bool = True
+    accept_unjudged_policy: bool = False
+    force: bool = False
+
+
+class AnotherPlan(Exception):  # noqa: N818 - reads as what it says
+    """A node is on its way by another plan than the one given."""
+
+
+def begin(view: Seen, plan: Plan, options: Options, now: float, left: Record | None = None) -> Record:
+    """Give the record of a node that sets out; what an earlier way changed and left is not forgotten."""
+    node, statefulset = _both(view)
+    changes = left.changes if left else ()
+    return Record(
+        namespace=node["metadata"]["namespace"],
+        name=node["metadata"]["name"],
+        uid=node["metadata"]["uid"],
+        statefulset_uid=statefulset["metadata"]["uid"],
+        image=node["spec"].get("image", ""),
+        run=options.run,
+        plan=plan.digest,
+        strategy=options.strategy,
+        since=now,
+        goal=options.goal,
+        holds=options.holds,
+        held_before=seen.hold_of(statefulset) is not None,
+        accept_unjudged_policy=options.accept_unjudged_policy,
+        force=options.force,
+        changes=changes,
+        touched=bool(changes),
+    )
+
+
+def go_on(record: Record, view: Seen, plan: Plan, options: Options, now: float) -> Record:
+    """Give the record with which a run carries on: forwards, unless it says failed, then back.
+
+    Raises ``AnotherPlan`` for a node that is on its way forwards by another plan.
+    """
+    if record.open:
+        if record.plan != plan.digest and record.direction is Direction.FORWARD:
+            raise AnotherPlan(record.key)
+        return _adopted(record, options, now)
+    released = record.outcome is Outcome.DONE_HELD and not checks.outlook(view, plan).changes
+    if released and options.goal is StageName.RELEASE:
+        return replace(_adopted(record, options, now), stage=StageName.RELEASE)
+    return begin(view, plan, options, now, left=record)
+
+
+def _adopted(record: Record, options: Options, now: float) -> Record:
+    return replace(
+        record,
+        run=options.run,
+        accept_unjudged_policy=record.accept_unjudged_policy or options.accept_unjudged_policy,
+        force=record.force or options.force,
+        outcome=None,
+        reason="",
+        declined="",
+        agreed=None,
+        since=now,
+    )
+
+
+def go_back(record: Record, view: Seen, options: Options, to: StageName | None, now: float) -> Record:
+    """Give the record of a node that a person brings back, to the end of a stage or all the way.
+
+    Who asks for it by name has seen what is there, so the node's image of today is no surprise any more.
+    """
+    node, statefulset = _both(view)
+    return replace(
+        _adopted(record, options, now),
+        statefulset_uid=statefulset["metadata"]["uid"],
+        image=node["spec"].get("image", ""),
+        direction=Direction.BACK,
+        back_to=to,
+        failure=None,
+        blocked=(),
+        lifting=False,
+        intent=record.intent if record.open else None,
+        stage=record.stage if record.open else StageName.RELEASE,
+    )
+
+
+def _both(view: Seen) -> tuple[Object, Object]:
+    if view.seinode is None or view.statefulset is None:
+        raise LookupError("a node without its SeiNode or StatefulSet has no record")
+    return view.seinode, view.statefulset

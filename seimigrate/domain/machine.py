@@ -1,0 +1,274 @@
+"""What to do next with a node: a pure function of its record, what is seen of it, the plan and the time.
+
+Read top-down: first what stops everything, then an open intent, then the present stage. Every safety property of a
+cutover is a property of ``next_action`` and can be checked for all its inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from seimigrate.domain import changes as changing
+from seimigrate.domain import checks, seen, shapes, transforms
+from seimigrate.domain.actions import Action, Fence, Note, Perform, Relabel, Stop, Wait
+from seimigrate.domain.changes import Change, State
+from seimigrate.domain.kinds import FENCE_ANNOTATION, MANAGER, Object
+from seimigrate.domain.plan import Plan, StageName, Strategy
+from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
+from seimigrate.domain.releasing import release
+from seimigrate.domain.returning import freeze, hold, way_back
+from seimigrate.domain.rollout import RECHECK, Situation, refused, rollout
+from seimigrate.domain.seen import Question, Seen
+
+
+def next_action(record: Record, view: Seen, plan: Plan, now: float) -> Action:
+    """Decide what to do next with a node; ``now`` is in seconds since 1970."""
+    at = Situation(record, view, plan, now)
+    if record.outcome is not None:
+        return Stop()
+    return takeover(record, view) or _stopped(at) or _settle(at) or _go_on(at)
+
+
+def takeover(record: Record, view: Seen) -> Action | None:
+    """Put this run's token wherever an earlier run's could still let it write; ``None`` if it is nowhere."""
+    for kind, obj in (("StatefulSet", view.statefulset), ("Service", view.service)):
+        token = seen.hold_of(obj)
+        if token is not None and token != record.run and seen.owned_by(obj, view.seinode):
+            return Relabel(kind, token, record.run)
+    intent, pod = record.intent, view.pod
+    if intent is None or intent.do is not Do.REPLACE or intent == view.performed or pod is None:
+        return None
+    fence = pod["metadata"].get("annotations", {}).get(FENCE_ANNOTATION)
+    if intent.token != record.run and intent.pod == pod["metadata"]["uid"] and fence != record.run:
+        return Fence(intent.pod, record.run)
+    return None
+
+
+def _stopped(at: Situation) -> Action | None:
+    """Stop for what is stronger than a migration: the object is gone, its owner wants otherwise, the hold is lost."""
+    record, view = at.record, at.seen
+    node, statefulset = view.seinode, view.statefulset
+    if node is None or node["metadata"]["uid"] != record.uid or "deletionTimestamp" in node["metadata"]:
+        return at.pause("its SeiNode was deleted, or made anew")
+    if statefulset is None or statefulset["metadata"]["uid"] != record.statefulset_uid:
+        return at.pause("its StatefulSet was deleted, or made anew")
+    if record.holds and view.hold.problem:
+        return at.pause(f"the hold is lost: {view.hold.problem}")
+    if not record.touched:
+        return None
+    spec = node.get("spec", {})
+    if spec.get("paused"):
+        return at.pause("spec.paused was set: its owner wants it stopped, and that goes before a migration")
+    if spec.get("image") != record.image:
+        return at.pause(f"spec.image was changed to {spec.get('image')}: a chain upgrade goes before a migration")
+    if record.holds and _moving(at) and seen.hold_of(statefulset) is None:
+        return at.pause("somebody took the hold off the StatefulSet")
+    return None
+
+
+def _moving(at: Situation) -> bool:
+    """Before the release a hold that is gone was taken off by somebody else."""
+    back = at.record.direction is Direction.BACK
+    return not back and at.record.stage is not StageName.RELEASE
+
+
+def _settle(at: Situation) -> Action | None:
+    """Bring an open intent to its end: it was carried out, it has yet to be, or it cannot be any more."""
+    intent = at.record.intent
+    if intent is None:
+        return None
+    if at.seen.performed == intent:
+        return Note(at.record.settled(at.now, done=True))
+    return {Do.PATCH: _settle_patch, Do.REPLACE: _settle_replace, Do.MARK_READY: _settle_mark}[intent.do](at, intent)
+
+
+def _settle_patch(at: Situation, intent: Intent) -> Action:
+    obj = at.statefulset if intent.kind == transforms.STATEFUL_SET else at.seen.service
+    if obj is None:
+        return at.pause(f"its {intent.kind} was deleted")
+    states = [change.state(obj) for change in intent.changes]
+    if State.OTHER in states:
+        # Not ours to overwrite. Whatever follows looks again at what is there and names it.
+        return Note(at.record.settled(at.now, done=False).noted(*_others(intent, obj)))
+    ours_left = intent.disown and any(e.get("manager") == MANAGER for e in obj["metadata"].get("managedFields", []))
+    if State.BEFORE in states or ours_left:
+        return (at.unproven() if _of_template(intent) else None) or Perform(intent)
+    return Note(at.record.settled(at.now, done=True))
+
+
+def _others(intent: Intent, obj: Object) -> list[str]:
+    others = (change for change in intent.changes if change.state(obj) is State.OTHER)
+    return [f"somebody else changed {change.kind} {change.path}" for change in others]
+
+
+def _of_template(intent: Intent) -> bool:
+    return any(change.path.startswith("spec.template.") for change in intent.changes)
+
+
+def _settle_replace(at: Situation, intent: Intent) -> Action:
+    pod = at.seen.pod
+    if pod is None or pod["metadata"]["uid"] != intent.pod or seen.terminating(pod):
+        return Note(at.record.settled(at.now, done=True))
+    if at.seen.refused:
+        return refused(at)
+    if not _template_as_left(at):
+        return Note(at.record.settled(at.now, done=False))
+    if intent.evict != seen.pod_ready(pod) and at.record.refused is None:
+        return Note(at.record.settled(at.now, done=False))
+    return at.unproven() or Perform(intent)
+
+
+def _settle_mark(at: Situation, intent: Intent) -> Action:
+    if at.seen.pod_uid != intent.pod:
+        return Note(at.record.settled(at.now, done=False))
+    if at.late(at.plan.deadlines.gate, intent.at):
+        return at.fail("its sidecar could not be told that it is ready")
+    return Perform(intent)
+
+
+def _go_on(at: Situation) -> Action:
+    if at.record.direction is Direction.BACK:
+        return way_back(at)
+    return _STAGES[at.record.stage](at)
+
+
+def _next_stage(at: Situation) -> Action:
+    if at.record.stage == at.record.goal:
+        return Note(at.record.ended(Outcome.HELD))
+    return Note(at.record.at_stage(list(StageName)[at.record.stage.position + 1], at.now))
+
+
+def _hold(at: Situation) -> Action:
+    return hold(at) or at.unproven() or _next_stage(at)
+
+
+def _check(at: Situation) -> Action:
+    found = checks.blockers(at.seen, at.plan, accept_unjudged_policy=at.record.accept_unjudged_policy)
+    if found:
+        return _blocked(at, *(f"{b.code}: {b.reason}" for b in found))
+    if (ask := at.ask(Question.TASKS)) is not None:
+        return ask
+    answer = at.answer(Question.TASKS)
+    tasks = seen.tasks(answer) if answer.status == 200 else None
+    if tasks is None:
+        if not at.late(at.plan.deadlines.gate):
+            return Wait("the sidecar to tell its tasks", RECHECK)
+        return _blocked(at, f"tasks-unknown: the sidecar did not tell its tasks ({_what(answer)})")
+    if work := checks.sidecar_work(tasks):
+        return _blocked(at, f"sidecar-task: {work} is in progress")
+    return Note(replace(at.record.at_stage(StageName.EXPOSE, at.now), was_ready=True))
+
+
+def _what(answer: seen.Answer) -> str:
+    return answer.reason or f"status {answer.status}"
+
+
+def _blocked(at: Situation, *reasons: str) -> Action:
+    record = at.record.turning_back("; ".join(reasons), at.now)
+    return Note(replace(record, failure=None, blocked=reasons))
+
+
+def _write(at: Situation) -> Action | None:
+    """Write what this stage changes and is not there yet; ``None`` if everything is."""
+    try:
+        ahead = checks.outlook(at.seen, at.plan)
+        writes = transforms.batches(
+            at.statefulset, ahead.changes, at.plan.parameters, merged=at.record.strategy is Strategy.MERGED
+        )
+    except (shapes.NotWired, changing.ConflictingChange) as error:
+        return at.fail(f"the node is not what it was: {error}")
+    if ahead.problems:
+        return at.fail(f"the node is not what it was: {'; '.join(ahead.problems)}")
+    if again := _reverted(at, ahead.changes):
+        return at.fail(f"somebody took back {', '.join(again)}")
+    due = [change for stage, batch in writes for change in batch if stage.position <= at.record.stage.position]
+    for kind in (transforms.SERVICE, transforms.STATEFUL_SET):
+        mine = tuple(change for change in due if change.kind == kind)
+        if mine:
+            return _intend_write(at, kind, mine)
+    return None
+
+
+def _reverted(at: Situation, pending: tuple[Change, ...]) -> list[str]:
+    ours = {(change.kind, change.path) for change in at.record.changes}
+    return [f"{change.kind} {change.path}" for change in pending if (change.kind, change.path) in ours]
+
+
+def _intend_write(at: Situation, kind: str, changes: tuple[Change, ...]) -> Action:
+    if kind == transforms.SERVICE:
+        return at.intend(Intent(Do.PATCH, kind=kind, changes=changes))
+    try:
+        obstacles = transforms.obstacles(changing.apply(at.statefulset, changes), at.plan.parameters)
+    except changing.ConflictingChange as error:
+        return at.fail(f"somebody else changed {error}")
+    if obstacles:
+        return at.fail(f"the template could not start: {'; '.join(obstacles)}")
+    return at.unproven() or at.intend(Intent(Do.PATCH, kind=kind, changes=(*freeze(at), *changes)))
+
+
+def _template_as_left(at: Situation) -> bool:
+    """Tell whether the template is still what we left, right before a pod is made of it."""
+    mine = (change for change in at.record.changes if change.kind == transforms.STATEFUL_SET)
+    return all(change.state(at.statefulset) is State.AFTER for change in mine)
+
+
+def _expose(at: Situation) -> Action:
+    return _write(at) or _next_stage(at)
+
+
+def _ready(at: Situation) -> Action:
+    if at.record.strategy is Strategy.MERGED:
+        return _next_stage(at)
+    return _write(at) or rollout(at) or _public_gate(at) or _next_stage(at)
+
+
+def _enforce(at: Situation) -> Action:
+    return _write(at) or rollout(at) or _public_gate(at) or _proxy_gate(at) or _next_stage(at)
+
+
+def _public_gate(at: Situation) -> Action | None:
+    """Health and metrics are served on the public port: the sidecar does what the list says of its image."""
+    return _gate(at, {Question.HEALTH: 200, Question.METRICS: 200})
+
+
+def _proxy_gate(at: Situation) -> Action | None:
+    """The proxy lets nobody past, and those past who may: from itself, not from the template."""
+    return _gate(at, {Question.ANONYMOUS: 401, Question.TASKS: 200})
+
+
+def _gate(at: Situation, wanted: dict[Question, int]) -> Action | None:
+    if (ask := at.ask(*wanted)) is not None:
+        return ask
+    answers = {question: at.answer(question) for question in wanted}
+    if all(answers[question].status == status for question, status in wanted.items()):
+        return None
+    told = ", ".join(
+        f"{question} answers {answers[question].status or answers[question].reason} instead of {status}"
+        for question, status in wanted.items()
+        if answers[question].status != status
+    )
+    if not at.late(at.plan.deadlines.gate, max(at.record.since, at.seen.progress)):
+        return Wait(told, RECHECK)
+    if any(answer.status is None for answer in answers.values()):
+        return at.pause(f"inconclusive: {told}")
+    return at.fail(told)
+
+
+def _policy(at: Situation) -> Action:
+    if not at.record.accept_unjudged_policy:
+        return at.pause("inconclusive: NetworkPolicies are not judged yet; pass --accept-unjudged-policy")
+    record = at.record.noted("NetworkPolicies were not judged: --accept-unjudged-policy")
+    return _next_stage(replace(at, record=record))
+
+
+_STAGES: dict[StageName, Callable[[Situation], Action]] = {
+    StageName.HOLD: _hold,
+    StageName.CHECK: _check,
+    StageName.EXPOSE: _expose,
+    StageName.PROBES: _expose,
+    StageName.READY: _ready,
+    StageName.ENFORCE: _enforce,
+    StageName.POLICY: _policy,
+    StageName.RELEASE: release,
+}

@@ -1,0 +1,209 @@
+"""A node's record: what was done to it, what is being done, and what is to come. The journal keeps it.
+
+A record is a value; every step gives a new one. With what the cluster shows it is all that a run needs to go on, or
+back, after a crash at any instant.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+
+from pydantic import TypeAdapter, ValidationError
+
+from seimigrate.domain.changes import Change
+from seimigrate.domain.plan import StageName, Strategy
+
+VERSION = 1
+
+
+class Direction(StrEnum):
+    """Whether a node is on its way to the new shape or back to the old one."""
+
+    FORWARD = "forward"
+    BACK = "back"
+
+
+class Outcome(StrEnum):
+    """How a node's way ended, for now."""
+
+    HELD = "held"
+    DONE = "done"
+    DONE_HELD = "done-held"
+    ROLLED_BACK = "rolled-back"
+    ROLLED_BACK_HELD = "rolled-back-held"
+    BLOCKED = "blocked"
+    PAUSED = "paused"
+    FAILED = "failed"
+
+    @property
+    def held(self) -> bool:
+        """Tell whether the controller is still kept off such a node."""
+        return self not in (Outcome.DONE, Outcome.ROLLED_BACK, Outcome.BLOCKED)
+
+
+class Do(StrEnum):
+    """What an intent is to do."""
+
+    PATCH = "patch"
+    REPLACE = "replace"
+    MARK_READY = "mark-ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One write that is about to happen, journaled before it does.
+
+    A patch has ``kind`` and ``changes``, and ``disown`` where our managedFields entries go too; a replacement has
+    the pod's uid, its name, the grace in seconds and whether it is an eviction; a mark-ready has the task's id and
+    the pod's uid and name. ``token`` is that of the run that intended it.
+    """
+
+    do: Do
+    kind: str = ""
+    changes: tuple[Change, ...] = ()
+    disown: bool = False
+    pod: str = ""
+    name: str = ""
+    grace: int = 0
+    evict: bool = False
+    task: str = ""
+    token: str = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Everything that is known of a node's way; times are seconds since 1970.
+
+    ``run`` is the fencing token of the run that may act on it. ``back_to`` is the stage at whose end a way back
+    stops, ``None`` for all the way. ``changes`` are the fields that we changed and did not take back, in order.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    statefulset_uid: str
+    image: str
+    run: str
+    plan: str
+    strategy: Strategy
+    since: float
+    goal: StageName = StageName.RELEASE
+    stage: StageName = StageName.HOLD
+    direction: Direction = Direction.FORWARD
+    back_to: StageName | None = None
+    holds: bool = True
+    held_before: bool = False
+    was_ready: bool = False
+    accept_unjudged_policy: bool = False
+    force: bool = False
+    changes: tuple[Change, ...] = ()
+    touched: bool = False
+    intent: Intent | None = None
+    replaced: tuple[str, ...] = ()
+    attempts: int = 0
+    asked: Change | None = None
+    agreed: float | None = None
+    refused: float | None = None
+    declined: str = ""
+    lifting: bool = False
+    blocked: tuple[str, ...] = ()
+    failure: str | None = None
+    outcome: Outcome | None = None
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    version: int = field(default=VERSION)
+
+    @property
+    def key(self) -> str:
+        """Give ``namespace/name``."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def open(self) -> bool:
+        """Tell whether the node is on its way, or stopped in the middle of it."""
+        return self.outcome in (None, Outcome.PAUSED, Outcome.FAILED)
+
+    def at_stage(self, stage: StageName, now: float) -> Record:
+        """Give the record at the beginning of a stage."""
+        return replace(self, stage=stage, since=now)
+
+    def intending(self, intent: Intent, now: float) -> Record:
+        """Give the record with a write that is about to happen."""
+        return replace(self, intent=replace(intent, token=self.run, at=now), touched=self.touched or _touches(intent))
+
+    def settled(self, now: float, *, done: bool) -> Record:
+        """Give the record after its intent was carried out, or given up."""
+        record = replace(self, intent=None, since=now)
+        if self.intent is None or not done:
+            return record
+        if self.intent.do is Do.REPLACE:
+            return replace(record, replaced=(*self.replaced, self.intent.pod), attempts=0, refused=None)
+        if self.intent.do is Do.MARK_READY:
+            return replace(record, attempts=self.attempts + 1)
+        return replace(record, changes=merged(self.changes, self.intent.changes))
+
+    def turning_back(self, reason: str, now: float) -> Record:
+        """Give the record of a node that failed and goes back; its hold stays if it was held before."""
+        back_to = StageName.HOLD if self.held_before else None
+        return replace(
+            self, direction=Direction.BACK, back_to=back_to, failure=reason, intent=None, since=now, agreed=None
+        )
+
+    def ended(self, outcome: Outcome, reason: str = "") -> Record:
+        """Give the record of a node whose way ended, for now."""
+        return replace(self, outcome=outcome, reason=reason)
+
+    def noted(self, *notes: str) -> Record:
+        """Give the record with notes for its reader, each once."""
+        return replace(self, notes=(*self.notes, *(note for note in notes if note not in self.notes)))
+
+    def to_json(self) -> str:
+        """Write the record as the journal keeps it."""
+        return json.dumps(asdict(self), sort_keys=True, indent=1)
+
+
+def merged(known: tuple[Change, ...], new: Iterable[Change]) -> tuple[Change, ...]:
+    """Add changes to those that are known; a change and its inverse cancel out, labels of ours are not kept.
+
+    The value before is the first one that was seen: what the field was before we touched it.
+    """
+    result = list(known)
+    for change in new:
+        if change.path.startswith("metadata."):
+            continue
+        earlier = next((c for c in result if (c.kind, c.path) == (change.kind, change.path)), None)
+        if earlier is None:
+            result.append(change)
+        elif change.after == earlier.before:
+            result.remove(earlier)
+        else:
+            result[result.index(earlier)] = replace(earlier, after=change.after)
+    return tuple(result)
+
+
+def _touches(intent: Intent) -> bool:
+    return intent.do is not Do.PATCH or any(not c.path.startswith("metadata.") for c in intent.changes)
+
+
+class BadRecord(ValueError):  # noqa: N818 - reads as what it says
+    """A journal that is damaged, or not of a version that is understood."""
+
+
+_READER = TypeAdapter(Record)
+
+
+def parse(text: str) -> Record:
+    """Read a record from the journal; raises ``BadRecord`` saying what is wrong with it."""
+    try:
+        record = _READER.validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise BadRecord(f"{place + ': ' if place else ''}{first['msg']}") from None
+    if record.version != VERSION:
+        raise BadRecord(f"its version is {record.version}, and {VERSION} is understood")
+    return record

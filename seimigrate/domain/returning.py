@@ -1,0 +1,150 @@
+"""The way back: the steps that a stage declares, from every state, twice if need be, to a pod that is ready as before.
+
+What others changed meanwhile stays. Where it is the very field that we changed, it is named and left alone, unless
+``--force`` says that ours is to be put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from seimigrate.domain import changes as changing
+from seimigrate.domain import images, paths, seen, transforms
+from seimigrate.domain.actions import Action, Note, Wait
+from seimigrate.domain.changes import Change, State
+from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, Object
+from seimigrate.domain.plan import StageName, StepName
+from seimigrate.domain.record import Do, Intent, Outcome
+from seimigrate.domain.releasing import lift, release, stay, unfreeze
+from seimigrate.domain.rollout import RECHECK, Situation, mark_ready, replace_pod, wait
+from seimigrate.domain.seen import Question
+
+
+def way_back(at: Situation) -> Action:
+    """Give the next action on the way back."""
+    if at.record.lifting:
+        return lift(at)
+    if not at.record.touched:
+        return _untouched(at)
+    if (action := hold(at)) is not None:
+        return action
+    for step in at.plan.stage(at.record.stage).rollback:
+        if (action := _STEPS[step](at)) is not None:
+            return action
+    return unfreeze(at) or stay(at, f"brought back to the end of stage {at.record.back_to or at.record.stage}")
+
+
+def _untouched(at: Situation) -> Action:
+    """Nothing was written but labels: the hold comes off as it came on, without asking the controller anything."""
+    if at.record.back_to is not None:
+        return unfreeze(at) or Note(at.record.ended(Outcome.HELD, "; ".join(at.record.blocked)))
+    return Note(replace(at.record, lifting=True))
+
+
+def hold(at: Situation) -> Action | None:
+    """Hold what is not held; ``None`` if both objects are."""
+    for kind, obj in ((transforms.STATEFUL_SET, at.statefulset), (transforms.SERVICE, at.seen.service)):
+        if obj is not None and seen.hold_of(obj) is None:
+            label = Change(StageName.HOLD, kind, f"metadata.labels[{HOLD_LABEL}]", None, at.record.run)
+            return at.intend(Intent(Do.PATCH, kind=kind, changes=(label,)))
+    return None
+
+
+def freeze(at: Situation) -> tuple[Change, ...]:
+    """Give the change that freezes the node, none if it is frozen or not held: a node that moves is frozen first."""
+    if not at.record.holds or seen.frozen(at.statefulset):
+        return ()
+    path = f"metadata.labels[{FREEZE_LABEL}]"
+    return (Change(StageName.HOLD, transforms.STATEFUL_SET, path, None, "moving"),)
+
+
+def unpatch(at: Situation) -> Action | None:
+    """Put every field back that we changed, exactly as it was: the template first, in one write."""
+    due = [change for change in at.record.changes if _goes_back(at, change)]
+    settled = [change for change in due if change.state(_object(at, change)) is State.BEFORE]
+    if settled:
+        left = tuple(change for change in at.record.changes if change not in settled)
+        return Note(replace(at.record, changes=left))
+    for kind in (transforms.STATEFUL_SET, transforms.SERVICE):
+        mine = [change for change in reversed(due) if change.kind == kind]
+        if (action := _put_back(at, kind, mine)) is not None:
+            return action
+    return None
+
+
+def _goes_back(at: Situation, change: Change) -> bool:
+    to = at.record.back_to
+    return to is None or StageName(change.stage).position > to.position
+
+
+def _object(at: Situation, change: Change) -> Object:
+    return at.statefulset if change.kind == transforms.STATEFUL_SET else (at.seen.service or {})
+
+
+def _put_back(at: Situation, kind: str, due: list[Change]) -> Action | None:
+    foreign = [change for change in due if change.state(_object(at, change)) is State.OTHER]
+    notes = [f"left alone, since somebody else changed it: {change.kind} {change.path}" for change in foreign]
+    if foreign and not at.record.force and not set(notes) <= set(at.record.notes):
+        return Note(at.record.noted(*notes))
+    changes = tuple(_inverse(at, change) for change in due if at.record.force or change not in foreign)
+    if not changes:
+        return None
+    if kind == transforms.SERVICE:
+        return at.intend(Intent(Do.PATCH, kind=kind, changes=changes))
+    try:
+        obstacles = transforms.obstacles(changing.apply(at.statefulset, changes), at.plan.parameters)
+    except changing.ConflictingChange as error:
+        return at.fail(f"cannot put back {error}")
+    if obstacles:
+        hint = "; rollback --force puts our fields back over what somebody else changed" if foreign else ""
+        return at.fail(f"what is put back could not start: {'; '.join(obstacles)}{hint}")
+    return at.unproven() or at.intend(Intent(Do.PATCH, kind=kind, changes=(*freeze(at), *changes)))
+
+
+def _inverse(at: Situation, change: Change) -> Change:
+    obj = _object(at, change)
+    if change.state(obj) is not State.OTHER:
+        return change.inverse
+    try:
+        now = paths.read(obj, change.path)
+    except LookupError:
+        return change.inverse
+    return replace(change, before=now, after=change.before)
+
+
+def verify(at: Situation) -> Action | None:
+    """See the pod answer for health as it did before."""
+    if (ask := at.ask(Question.HEALTH)) is not None:
+        return ask
+    answer = at.answer(Question.HEALTH)
+    if answer.status == 200:
+        return None
+    told = answer.reason or f"status {answer.status}"
+    if not at.late(at.plan.deadlines.gate, max(at.record.since, at.seen.progress)):
+        return Wait(f"the sidecar to answer for health ({told})", RECHECK)
+    if answer.status is not None:
+        return at.fail(f"the pod is Ready, but its sidecar answers {told} for health")
+    note = f"the sidecar could not be asked for its health ({told}); the pod is Ready"
+    return None if note in at.record.notes else Note(at.record.noted(note))
+
+
+def _release(at: Situation) -> Action | None:
+    if at.record.back_to is not None:
+        return None
+    assert at.seen.seinode is not None
+    wanted = at.seen.seinode.get("spec", {}).get("sidecar", {}).get("image")
+    if wanted and images.accepted(wanted, at.plan.parameters.sidecars.accepted):
+        reason = f"spec.sidecar.image is {wanted}, which splits: revert it, then roll back again"
+        return unfreeze(at) or stay(at, reason)
+    return release(at)
+
+
+_STEPS: dict[StepName, Callable[[Situation], Action | None]] = {
+    StepName.UNPATCH: unpatch,
+    StepName.REPLACE_POD: replace_pod,
+    StepName.MARK_READY: mark_ready,
+    StepName.WAIT: wait,
+    StepName.VERIFY: verify,
+    StepName.RELEASE: _release,
+}

@@ -1,0 +1,212 @@
+"""The steps that bring a node's pod to the present template and to Ready. Both ways use the same ones.
+
+Each step gives the next action, or ``None`` when there is nothing left for it to do.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+
+from seimigrate.domain import checks, seen
+from seimigrate.domain.actions import Action, Ask, Note, ProveHold, Wait
+from seimigrate.domain.kinds import Object
+from seimigrate.domain.plan import Mode, Plan
+from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
+from seimigrate.domain.seen import Answer, Question, Seen
+
+RECHECK = 3.0
+"""Seconds before a pod is asked again, or an eviction tried again."""
+PROOF_LASTS = 30.0
+"""Seconds for which a seen denial counts as the proof of a hold."""
+PATIENCE = 90.0
+"""Seconds for which a node that is held, but not frozen, is left to its controller to be marked ready."""
+SETTLES = 15.0
+"""Seconds that a sidecar is given to answer 200 after it was marked ready, before it is marked again."""
+_TASKS = uuid.UUID("6f1c5c59-2f0e-5d3b-9a56-8b0d5f0f7a3e")
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a decision is made from."""
+
+    record: Record
+    seen: Seen
+    plan: Plan
+    now: float
+
+    @property
+    def statefulset(self) -> Object:
+        """Give the StatefulSet, which is there: the machine has looked."""
+        assert self.seen.statefulset is not None
+        return self.seen.statefulset
+
+    @property
+    def mode(self) -> Mode:
+        """Give the node's mode; an unknown one gets a full node's deadlines on its way back."""
+        return (seen.mode_of(self.seen.seinode) if self.seen.seinode else None) or Mode.FULL_NODE
+
+    def late(self, seconds: float, since: float | None = None) -> bool:
+        """Tell whether a deadline has passed, counted from the step's beginning if from nothing else."""
+        return self.now - (self.record.since if since is None else since) >= seconds
+
+    def fail(self, reason: str) -> Action:
+        """Give up: forward turns back if the plan says so; a way back that fails is left to a person."""
+        if self.record.direction is Direction.BACK:
+            return Note(replace(self.record, intent=None).ended(Outcome.FAILED, reason))
+        if self.plan.failure.node == "pause":
+            return self.pause(reason)
+        return Note(self.record.turning_back(reason, self.now))
+
+    def pause(self, reason: str) -> Action:
+        """Stop here, as it is: a person decides."""
+        return Note(self.record.ended(Outcome.PAUSED, reason))
+
+    def intend(self, intent: Intent) -> Action:
+        """Journal a write that is about to happen."""
+        return Note(self.record.intending(intent, self.now))
+
+    def unproven(self) -> Action | None:
+        """Ask for the proof of the hold, unless it is fresh or there is no hold."""
+        proven = self.seen.hold.proven
+        if not self.record.holds or (proven is not None and self.now - proven < PROOF_LASTS):
+            return None
+        return ProveHold()
+
+    def ask(self, *questions: Question) -> Action | None:
+        """Ask for the answers that are missing or old, ``None`` if all are there."""
+        old = tuple(q for q in questions if not self._fresh(q))
+        return Ask(old) if old else None
+
+    def _fresh(self, question: Question) -> bool:
+        answer = self.seen.answer(question)
+        return answer is not None and self.now - answer.at < RECHECK and answer.at >= self.record.since
+
+    def answer(self, question: Question) -> Answer:
+        """Give an answer that ``ask`` has found to be there."""
+        answer = self.seen.answer(question)
+        assert answer is not None
+        return answer
+
+
+def rollout(at: Situation) -> Action | None:
+    """Bring the pod to the present template and to Ready."""
+    return replace_pod(at) or mark_ready(at) or wait(at)
+
+
+def replace_pod(at: Situation) -> Action | None:
+    """Replace a pod that was made of another template: a Ready one by eviction, one that is not by DELETE."""
+    if not seen.rollout_observed(at.statefulset):
+        return _slow(at, "the StatefulSet controller to see the template")
+    pod = at.seen.pod
+    if pod is None:
+        return _waiting(at, "a pod to be made")
+    if seen.terminating(pod):
+        return _stopping(at)
+    if seen.at_update_revision(pod, at.statefulset):
+        return None
+    return at.unproven() or at.intend(replacement(at, pod, evict=seen.pod_ready(pod)))
+
+
+def replacement(at: Situation, pod: Object, *, evict: bool) -> Intent:
+    """Give the intent to replace a pod, by eviction or by a plain delete; always with its grace."""
+    grace = max(1, int(at.plan.grace.of(at.mode)))
+    return Intent(Do.REPLACE, pod=pod["metadata"]["uid"], name=pod["metadata"]["name"], grace=grace, evict=evict)
+
+
+def refused(at: Situation) -> Action:
+    """Wait for a disruption budget that refused the eviction; it must not trap a node on its way back for ever."""
+    since, deadline = at.record.refused, at.plan.deadlines.eviction
+    if since is None:
+        return Note(replace(at.record, refused=at.now))
+    if not at.late(deadline, since):
+        return Wait("a disruption budget to allow the eviction", RECHECK)
+    if at.record.direction is Direction.FORWARD:
+        return at.fail(f"no disruption budget allowed an eviction for {deadline:.0f} s")
+    assert at.seen.pod is not None
+    return at.intend(replacement(at, at.seen.pod, evict=False))
+
+
+def _stopping(at: Situation) -> Action:
+    grace = at.plan.grace.of(at.mode) + at.plan.deadlines.gate
+    if at.late(grace, max(at.record.since, at.seen.progress)):
+        return at.pause("its pod is stuck in Terminating: a person decides, since two of the same must never run")
+    return Wait("the old pod to stop", grace)
+
+
+def mark_ready(at: Situation) -> Action | None:
+    """Mark a node ready whose sidecar asks for it, while the controller cannot, and never against an intent."""
+    pod = at.seen.pod
+    if pod is None or seen.pod_ready(pod) or not at.record.was_ready or not at.record.holds:
+        return None
+    if not _runs(pod, at.plan.parameters.containers.sidecar):
+        return None
+    if not seen.frozen(at.statefulset) and not at.late(PATIENCE):
+        return None
+    if (ask := at.ask(Question.HEALTH)) is not None:
+        return ask
+    if at.answer(Question.HEALTH).status != 503:
+        return None
+    if at.record.attempts and not at.late(SETTLES):
+        return Wait("the sidecar to get ready after it was marked", RECHECK)
+    return _mark(at, pod)
+
+
+def _mark(at: Situation, pod: Object) -> Action | None:
+    if (ask := at.ask(Question.TASKS)) is not None:
+        return ask
+    assert at.seen.seinode is not None
+    answer = at.answer(Question.TASKS)
+    listed = seen.tasks(answer) if answer.status == 200 else None
+    if listed is None:
+        return _waiting(at, f"the sidecar's tasks ({answer.reason or f'status {answer.status}'})")
+    name = at.record.name
+    work = [*checks.open_work(at.seen.around.tasks, name), *checks.open_work(at.seen.around.workflows, name)]
+    against = checks.intent_against(listed) or (f"{work[0]} is at work on it" if work else "")
+    if against:
+        return at.pause(f"it is not marked ready: {against}")
+    task = task_id(at.record, pod)
+    return at.intend(Intent(Do.MARK_READY, task=task, pod=at.seen.pod_uid, name=pod["metadata"]["name"]))
+
+
+def task_id(record: Record, pod: Object) -> str:
+    """Make the id of a mark-ready task from the pod, its sidecar's container and the attempt.
+
+    A completed id is a silent no-op, also after a restart (upstream facts), so each start needs another.
+    """
+    statuses = pod.get("status", {}).get("initContainerStatuses", [])
+    containers = ",".join(f"{s['name']}={s.get('containerID', '')}/{s.get('restartCount', 0)}" for s in statuses)
+    return str(uuid.uuid5(_TASKS, f"{pod['metadata']['uid']} {containers} {record.attempts}"))
+
+
+def _runs(pod: Object, container: str) -> bool:
+    status = pod.get("status", {})
+    statuses = (*status.get("initContainerStatuses", []), *status.get("containerStatuses", []))
+    return any(s["name"] == container and "running" in s.get("state", {}) for s in statuses)
+
+
+def wait(at: Situation) -> Action | None:
+    """Wait until the pod is Ready; the height is asked, since a node that catches up makes progress."""
+    if seen.pod_ready(at.seen.pod):
+        return None
+    seid_runs = at.seen.pod is not None and _runs(at.seen.pod, at.plan.parameters.containers.seid)
+    if seid_runs and (ask := at.ask(Question.HEIGHT)) is not None:
+        return ask
+    return _waiting(at, "the pod to be Ready")
+
+
+def _waiting(at: Situation, what: str) -> Action:
+    """Wait for a pod: told apart are starting, stuck and out of time."""
+    moved = max(at.record.since, at.seen.progress)
+    trouble = seen.trouble(at.seen.pod) if at.seen.pod else ""
+    if trouble and at.late(at.plan.deadlines.stuck, moved):
+        return at.fail(f"the pod is stuck: {trouble}")
+    if at.late(at.plan.deadlines.ready.of(at.mode), moved):
+        return at.fail(f"the pod made no progress for {at.plan.deadlines.ready.of(at.mode):.0f} s; waited for {what}")
+    return Wait(what + (f" ({trouble})" if trouble else ""), RECHECK)
+
+
+def _slow(at: Situation, what: str) -> Action:
+    if at.late(at.plan.deadlines.gate):
+        return at.pause(f"waited {at.plan.deadlines.gate:.0f} s for {what}")
+    return Wait(what, at.plan.deadlines.gate)
