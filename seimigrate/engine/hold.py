@@ -1,0 +1,110 @@
+"""Puts the hold's admission policies in place, and watches for the whole run that they stay as they must be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from seimigrate.domain import holding
+from seimigrate.domain.kinds import CONTROLLER_MANAGER, Kind, Object
+from seimigrate.engine.errors import Conflict, Denied, SeimigrateError
+from seimigrate.engine.ports import Cluster, View
+
+WATCHED = (Kind.ADMISSION_POLICY, Kind.ADMISSION_BINDING, Kind.DEPLOYMENT)
+
+
+def find_accounts(deployments: Sequence[Object], given: str | None) -> list[str]:
+    """Find under which accounts the controller writes: as given (``NAMESPACE/NAME``), and of its Deployments.
+
+    Raises ``SeimigrateError`` when nothing is given and no Deployment is found.
+    """
+    accounts = {holding.account_of(d) for d in deployments if holding.is_controller(d)}
+    if given is not None:
+        namespace, _, name = given.partition("/")
+        accounts.add(f"system:serviceaccount:{namespace}:{name}")
+    if not accounts:
+        raise SeimigrateError(
+            "sei-k8s-controller was not found: no Deployment has its labels "
+            "(app.kubernetes.io/name=sei-k8s-controller, control-plane=controller-manager)",
+            hint="name its ServiceAccount: --controller-account NAMESPACE/NAME",
+        )
+    return sorted(accounts)
+
+
+class HoldKeeper:
+    """Keeps the policies for a set of controller accounts."""
+
+    def __init__(self, cluster: Cluster, view: View, accounts: list[str]) -> None:
+        self._cluster = cluster
+        self._view = view
+        self._accounts = accounts
+        self._wanted = holding.policies(accounts)
+
+    def install(self) -> None:
+        """Create the policies and bindings, or put those right that are there; they become active in about 1 s."""
+        for kind, wanted in self._wanted:
+            name = wanted["metadata"]["name"]
+            for _ in range(5):
+                found = self._cluster.get(kind, "", name)
+                if found is not None and holding.as_wanted(found["spec"], wanted["spec"]):
+                    self._view.saw(kind, found)
+                    break
+                try:
+                    self._view.saw(kind, self._put(kind, found, wanted))
+                except Conflict:
+                    continue
+
+    def _put(self, kind: Kind, found: Object | None, wanted: Object) -> Object:
+        if found is None:
+            return self._cluster.create(kind, wanted)
+        return self._cluster.replace(kind, {**wanted, "metadata": found["metadata"]})
+
+    def problem(self) -> str:
+        """Say what of the hold is not as it must be, empty if all is."""
+        for kind, wanted in self._wanted:
+            name = wanted["metadata"]["name"]
+            found = self._view.get(kind, "", name)
+            if found is None or "deletionTimestamp" in found["metadata"]:
+                return f"{kind.resource.kind} {name} is gone"
+            if not holding.as_wanted(found.get("spec"), wanted["spec"]):
+                return f"{kind.resource.kind} {name} was changed"
+        for deployment in self._view.list(Kind.DEPLOYMENT):
+            if holding.is_controller(deployment) and holding.account_of(deployment) not in self._accounts:
+                return f"the controller writes as {holding.account_of(deployment)} now"
+        return ""
+
+    def prove(self, statefulset: Object) -> bool:
+        """See whether a change of this StatefulSet's template under the controller's field manager is denied.
+
+        It is a dry run: nothing changes if it is not.
+        """
+        meta, spec = statefulset["metadata"], statefulset["spec"]["template"]["spec"]
+        grace = spec.get("terminationGracePeriodSeconds", 30)
+        where = "/spec/template/spec/terminationGracePeriodSeconds"
+        change = [{"op": "add", "path": where, "value": grace + 1}]
+        try:
+            self._cluster.patch(
+                Kind.STATEFUL_SET,
+                meta["namespace"],
+                meta["name"],
+                change,
+                manager=CONTROLLER_MANAGER,
+                dry_run=True,
+            )
+        except Denied as denied:
+            return holding.DENIAL in denied.message
+        return False
+
+
+class NoHold:
+    """Stands where a run was told to hold nothing."""
+
+    def install(self) -> None:
+        """Do nothing."""
+
+    def problem(self) -> str:
+        """Find nothing."""
+        return ""
+
+    def prove(self, statefulset: Object) -> bool:
+        """Prove nothing: the machine does not ask."""
+        return True

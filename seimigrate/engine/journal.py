@@ -1,0 +1,147 @@
+"""The journal: one ConfigMap a node, in its namespace, and one for the run. A way back needs nothing else.
+
+Each write replaces exactly the version that was read, so two runs can never both write one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from seimigrate.domain import record as records
+from seimigrate.domain.kinds import JOURNAL_PREFIX, MIGRATION_LABEL, RUN_NAME, SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.domain.record import BadRecord, Record
+from seimigrate.engine.errors import Conflict, LockedByAnother, SeimigrateError
+from seimigrate.engine.ports import Cluster
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+KEY = "record"
+
+
+def is_journal(config_map: Object) -> bool:
+    """Tell whether a ConfigMap is one of ours."""
+    labels = config_map["metadata"].get("labels") or {}
+    return labels.get(MANAGED_BY) == "seimigrate" and MIGRATION_LABEL in labels
+
+
+def read(config_map: Object) -> Record:
+    """Read a node's record; raises ``SeimigrateError`` for a foreign or damaged journal."""
+    meta = config_map["metadata"]
+    where = f"ConfigMap {meta['namespace']}/{meta['name']}"
+    look = f"kubectl -n {meta['namespace']} get cm {meta['name']}"
+    if not is_journal(config_map):
+        raise SeimigrateError(
+            f"{where} has the name of a journal, but is not seimigrate's",
+            hint=f"look at it ({look} -o yaml), and rename or delete it",
+        )
+    try:
+        record = records.parse(config_map.get("data", {}).get(KEY, ""))
+    except BadRecord as error:
+        raise SeimigrateError(
+            f"{where}, the journal of a node, is damaged: {error}",
+            hint=f"look at it ({look} -o yaml) and restore it; without it the node's way back is unknown",
+        ) from error
+    if (record.namespace, JOURNAL_PREFIX + record.name) != (meta["namespace"], meta["name"]):
+        raise SeimigrateError(
+            f"{where} is the journal of another node, {record.key}",
+            hint=f"look at it ({look} -o yaml): somebody copied it",
+        )
+    return record
+
+
+class Journal:
+    """The nodes' records, as this run last read or wrote them."""
+
+    def __init__(self, cluster: Cluster, migration: str) -> None:
+        self._cluster = cluster
+        self._migration = migration
+        self._known: dict[tuple[str, str], Object] = {}
+
+    def load(self, namespace: str, name: str) -> Record | None:
+        """Read a node's record, ``None`` if it has none yet."""
+        found = self._cluster.get(Kind.CONFIG_MAP, namespace, JOURNAL_PREFIX + name)
+        if found is None:
+            self._known.pop((namespace, name), None)
+            return None
+        record = read(found)
+        self._known[namespace, name] = found
+        return record
+
+    def save(self, record: Record) -> Record:
+        """Write a node's record; raises ``LockedByAnother`` if somebody else wrote it meanwhile."""
+        key = (record.namespace, record.name)
+        body = _config_map(record.namespace, JOURNAL_PREFIX + record.name, self._migration, record.to_json())
+        self._known[key] = _write(self._cluster, self._known.get(key), body)
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What the present run, or the last one, is about; ``nodes`` are those that are not at an end."""
+
+    run: str
+    holder: str
+    command: str
+    migration: str
+    plan: str
+    started: float
+    nodes: dict[str, str] = field(default_factory=dict)
+    version: int = 1
+
+
+class RunJournal:
+    """The run's own record."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._known: Object | None = None
+
+    def load(self) -> RunRecord | None:
+        """Read the last run's record, ``None`` if there never was one."""
+        self._known = self._cluster.get(Kind.CONFIG_MAP, SYSTEM_NAMESPACE, RUN_NAME)
+        if self._known is None:
+            return None
+        try:
+            data: dict[str, Any] = json.loads(self._known.get("data", {}).get(KEY, ""))
+            if data.get("version") != 1 or not isinstance(data["nodes"], dict):
+                raise ValueError(f"version {data.get('version')!r}")
+            return RunRecord(**data)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise SeimigrateError(
+                f"ConfigMap {SYSTEM_NAMESPACE}/{RUN_NAME}, the run's record, is damaged: {error}",
+                hint=f"look at it: kubectl -n {SYSTEM_NAMESPACE} get cm {RUN_NAME} -o yaml",
+            ) from error
+
+    def save(self, record: RunRecord) -> None:
+        """Write the run's record; raises ``LockedByAnother`` if somebody else wrote it meanwhile."""
+        text = json.dumps(asdict(record), sort_keys=True, indent=1)
+        body = _config_map(SYSTEM_NAMESPACE, RUN_NAME, record.migration, text)
+        self._known = _write(self._cluster, self._known, body)
+
+
+def _config_map(namespace: str, name: str, migration: str, text: str) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "namespace": namespace,
+            "name": name,
+            "labels": {MANAGED_BY: "seimigrate", MIGRATION_LABEL: migration},
+        },
+        "data": {KEY: text},
+    }
+
+
+def _write(cluster: Cluster, known: Object | None, body: Object) -> Object:
+    try:
+        if known is None:
+            return cluster.create(Kind.CONFIG_MAP, body)
+        body["metadata"]["resourceVersion"] = known["metadata"]["resourceVersion"]
+        return cluster.replace(Kind.CONFIG_MAP, body)
+    except Conflict as error:
+        where = f"{body['metadata']['namespace']}/{body['metadata']['name']}"
+        raise LockedByAnother(
+            f"journal {where} was written by somebody else meanwhile",
+            hint="see who runs: seimigrate status",
+        ) from error

@@ -1,0 +1,91 @@
+"""Reading the cluster without watching it: for what looks once, like a plan, a status or a takeover."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from seimigrate.domain.kinds import Kind, Object
+from seimigrate.domain.seen import Seen
+from seimigrate.engine.errors import NotFound
+from seimigrate.engine.observer import OPTIONAL, surroundings
+from seimigrate.engine.ports import Cluster, View
+
+
+class LiveView:
+    """A view that asks the API server each time."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """Read one object."""
+        return self._cluster.get(kind, namespace, name)
+
+    def list(self, kind: Kind, namespace: str = "") -> Sequence[Object]:
+        """Read all objects of a kind; of a kind that the cluster may lack there are none."""
+        return listed(self._cluster, kind, namespace)
+
+    def saw(self, kind: Kind, body: Object) -> None:
+        """Forget it: the next read tells."""
+
+    def wait(self, seconds: float) -> None:
+        """Let some time pass."""
+        time.sleep(min(seconds, 0.5))
+
+
+class Snapshot:
+    """A view of what was there when it was made."""
+
+    def __init__(self, cluster: Cluster, kinds: Iterable[Kind], namespaces: Sequence[str]) -> None:
+        self._objects: dict[Kind, dict[tuple[str, str], Object]] = {kind: {} for kind in kinds}
+        for kind in self._objects:
+            for namespace in namespaces if kind.resource.namespaced else [""]:
+                for obj in listed(cluster, kind, namespace):
+                    meta = obj["metadata"]
+                    self._objects[kind][meta.get("namespace", ""), meta["name"]] = obj
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """Give one object."""
+        return self._objects[kind].get((namespace, name))
+
+    def list(self, kind: Kind, namespace: str = "") -> Sequence[Object]:
+        """Give all objects of a kind."""
+        return [obj for (where, _), obj in self._objects[kind].items() if namespace in ("", where)]
+
+    def saw(self, kind: Kind, body: Object) -> None:
+        """Stay as it was."""
+
+    def wait(self, seconds: float) -> None:
+        """Nothing changes in a snapshot."""
+
+
+def listed(cluster: Cluster, kind: Kind, namespace: str) -> Sequence[Object]:
+    """Read all objects of a kind, none if the kind is one that a cluster may lack."""
+    try:
+        return cluster.list(kind, namespace)
+    except NotFound:
+        if kind not in OPTIONAL:
+            raise
+        return []
+
+
+def look(view: View, namespace: str, name: str) -> Seen:
+    """See a node as a view shows it, with nothing asked of its pod."""
+    pod = view.get(Kind.POD, namespace, f"{name}-0")
+    return Seen(
+        seinode=view.get(Kind.SEI_NODE, namespace, name),
+        statefulset=view.get(Kind.STATEFUL_SET, namespace, name),
+        service=view.get(Kind.SERVICE, namespace, name),
+        pod=pod,
+        around=surroundings(view, namespace, pod),
+    )
+
+
+def keys(cluster: Cluster, namespaces: Sequence[str], labels: str = "") -> list[tuple[str, str]]:
+    """Give namespace and name of the SeiNodes in some namespaces (``""``: all) that a label selector picks, sorted."""
+    return sorted(
+        (node["metadata"]["namespace"], node["metadata"]["name"])
+        for namespace in namespaces
+        for node in cluster.list(Kind.SEI_NODE, namespace, labels)
+    )

@@ -1,0 +1,271 @@
+"""Carries one node along: look, let the machine decide, do that one thing, look again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+from seimigrate.domain import changes as changing
+from seimigrate.domain import machine, ownership, paths, seen, shapes
+from seimigrate.domain.actions import Action, Ask, Fence, Note, Perform, ProveHold, Relabel, Stop, Wait
+from seimigrate.domain.changes import Change, ConflictingChange
+from seimigrate.domain.kinds import FENCE_ANNOTATION, HOLD_LABEL, MANAGER, Kind, Object
+from seimigrate.domain.plan import Plan
+from seimigrate.domain.record import Do, Intent, Record
+from seimigrate.domain.seen import Answer, Question, Seen
+from seimigrate.engine.errors import Conflict, NotFound, Refused, SeimigrateError, Unreachable
+from seimigrate.engine.journal import Journal
+from seimigrate.engine.observer import Observer
+from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View
+
+LONGEST_WAIT = 5.0
+"""Seconds after which a waiting node is looked at even if nothing changed: deadlines pass without an event."""
+PATIENCE_WITH_CONFLICTS = 10
+"""Conflicts in a row after which a write is given up: somebody writes the object faster than we can read it."""
+KINDS = {"StatefulSet": Kind.STATEFUL_SET, "Service": Kind.SERVICE}
+
+
+class Keeper(Protocol):
+    """What keeps the controller off: the hold, or nothing."""
+
+    def prove(self, statefulset: Object) -> bool:
+        """Tell whether a write under the controller's name is denied now."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Everything that a run touches the world with."""
+
+    cluster: Cluster
+    view: View
+    pods: Pods
+    lock: Lock
+    clock: Clock
+
+
+Report = Callable[[Record, Action], None]
+"""Is told of each action before it is done."""
+
+
+class Runner:
+    """Carries nodes along, one call at a time."""
+
+    def __init__(
+        self, ports: Ports, journal: Journal, observer: Observer, hold: Keeper, plan: Plan, report: Report
+    ) -> None:
+        self._ports = ports
+        self._journal = journal
+        self._observer = observer
+        self._hold = hold
+        self._plan = plan
+        self._report = report
+        self._conflicts = 0
+        self._unproven_since: float | None = None
+
+    def carry(self, record: Record) -> Record:
+        """Carry a node to the end of its way, or to where a person has to decide; gives its last record.
+
+        Raises ``LockedByAnother`` when another run took over, and other errors of the API as they are.
+        """
+        while True:
+            view = self._observer.look(record.namespace, record.name)
+            action = machine.next_action(record, view, self._plan, self._ports.clock.now())
+            self._report(record, action)
+            if isinstance(action, Stop):
+                return record
+            record = self._do(action, record, view)
+
+    def take_over(self, record: Record) -> None:
+        """Make every patch and delete that an earlier run might still send for a node miss."""
+        while (action := machine.takeover(record, self._observer.look(record.namespace, record.name))) is not None:
+            self._report(record, action)
+            self._do(action, record, self._observer.look(record.namespace, record.name))
+
+    def _do(self, action: Action, record: Record, view: Seen) -> Record:
+        self._ports.lock.check()
+        match action:
+            case Note():
+                self._observer.memory(record.namespace, record.name).performed = None
+                return self._journal.save(action.record)
+            case Perform():
+                self._write(record, lambda: self._perform(record, view, action.intent))
+            case Relabel():
+                self._write(record, lambda: self._relabel(record, view, action))
+            case Fence():
+                self._write(record, lambda: self._fence(record, view, action))
+            case ProveHold():
+                self._prove(record, view)
+            case Ask():
+                self._ask(record, view, action.questions)
+            case Wait():
+                self._ports.view.wait(min(action.seconds, LONGEST_WAIT))
+            case Stop():
+                pass
+            case _:
+                assert_never(action)
+        return record
+
+    def _write(self, record: Record, write: Callable[[], None]) -> None:
+        """Write once; if the object was not what we thought, look at it anew, and let the machine decide anew."""
+        try:
+            write()
+            self._conflicts = 0
+        except (Conflict, ConflictingChange, NotFound, Unreachable) as error:
+            self._conflicts += 1
+            if self._conflicts > PATIENCE_WITH_CONFLICTS:
+                raise SeimigrateError(
+                    f"writing {record.key} failed {self._conflicts} times in a row: {error}",
+                    hint="see who else writes it: kubectl get statefulset -o yaml --show-managed-fields",
+                ) from error
+            if isinstance(error, Unreachable):
+                self._ports.view.wait(1.0)
+            self._refresh(record)
+
+    def _refresh(self, record: Record) -> None:
+        for kind, name in (
+            (Kind.STATEFUL_SET, record.name),
+            (Kind.SERVICE, record.name),
+            (Kind.POD, f"{record.name}-0"),
+        ):
+            found = self._ports.cluster.get(kind, record.namespace, name)
+            if found is not None:
+                self._ports.view.saw(kind, found)
+        self._ports.view.wait(0.05)
+
+    def _perform(self, record: Record, view: Seen, intent: Intent) -> None:
+        memory = self._observer.memory(record.namespace, record.name)
+        done = {Do.PATCH: self._patch, Do.REPLACE: self._replace, Do.MARK_READY: self._mark_ready}[intent.do]
+        if done(record, view, intent):
+            memory.performed = intent
+
+    def _patch(self, record: Record, view: Seen, intent: Intent) -> bool:
+        kind = KINDS[intent.kind]
+        obj = view.statefulset if kind is Kind.STATEFUL_SET else view.service
+        assert obj is not None
+        operations = changing.to_patch(obj, intent.changes) + (ownership.disown(obj, MANAGER) if intent.disown else [])
+        if operations:
+            self._send(kind, record, obj, operations)
+        return True
+
+    def _send(self, kind: Kind, record: Record, obj: Object, operations: list[changing.Operation]) -> None:
+        guards = [{"op": "test", "path": "/metadata/uid", "value": obj["metadata"]["uid"]}]
+        if seen.hold_of(obj) is not None:
+            label = f"/metadata/labels/{HOLD_LABEL.replace('/', '~1')}"
+            guards.append({"op": "test", "path": label, "value": record.run})
+        written = self._ports.cluster.patch(kind, record.namespace, record.name, [*guards, *operations])
+        self._ports.view.saw(kind, written)
+
+    def _replace(self, record: Record, view: Seen, intent: Intent) -> bool:
+        """Replace a pod, after reading the template again: what it says now is what the next pod will be."""
+        cluster, namespace = self._ports.cluster, record.namespace
+        template = cluster.get(Kind.STATEFUL_SET, namespace, record.name)
+        known = view.statefulset
+        if template is None or known is None or template["metadata"]["generation"] != known["metadata"]["generation"]:
+            raise Conflict(f"the template of {record.key} changed right before its pod was to be replaced")
+        assert view.pod is not None
+        version = view.pod["metadata"]["resourceVersion"]
+        try:
+            if intent.evict:
+                cluster.evict(
+                    namespace, intent.name, uid=intent.pod, resource_version=version, grace_seconds=intent.grace
+                )
+            else:
+                cluster.delete(
+                    Kind.POD,
+                    namespace,
+                    intent.name,
+                    uid=intent.pod,
+                    resource_version=version,
+                    grace_seconds=intent.grace,
+                )
+        except Refused:
+            self._observer.memory(namespace, record.name).refused_at = self._ports.clock.now()
+            return False
+        return True
+
+    def _mark_ready(self, record: Record, view: Seen, intent: Intent) -> bool:
+        """POST the task; the lease must outlast the request, since nothing else could stop it then."""
+        left = self._ports.lock.check()
+        body = {"id": intent.task, "type": "mark-ready"}
+        response = self._ports.pods.call(
+            record.namespace,
+            intent.name,
+            self._plan.parameters.ports.proxy,
+            "POST",
+            "/v0/tasks",
+            body=body,
+            authorised=True,
+            timeout=max(0.5, min(5.0, left / 2)),
+        )
+        if response.status in (401, 403):
+            raise SeimigrateError(
+                f"the sidecar of {record.key} does not take a task from seimigrate's ServiceAccount: {response.status}",
+                hint="allow it to create seinodetasks.sei.io, then run again",
+            )
+        return response.status in (200, 201, 202)
+
+    def _relabel(self, record: Record, view: Seen, action: Relabel) -> None:
+        kind = KINDS[action.kind]
+        obj = view.statefulset if kind is Kind.STATEFUL_SET else view.service
+        assert obj is not None
+        label = Change("hold", action.kind, f"metadata.labels[{HOLD_LABEL}]", action.old, action.new)
+        uid = {"op": "test", "path": "/metadata/uid", "value": obj["metadata"]["uid"]}
+        operations = [uid, *changing.to_patch(obj, [label])]
+        self._ports.view.saw(kind, self._ports.cluster.patch(kind, record.namespace, record.name, operations))
+
+    def _fence(self, record: Record, view: Seen, action: Fence) -> None:
+        assert view.pod is not None
+        path = f"metadata.annotations[{FENCE_ANNOTATION}]"
+        known = paths.read(view.pod, path)
+        change = Change("hold", "Pod", path, known, action.token)
+        uid = {"op": "test", "path": "/metadata/uid", "value": action.pod}
+        operations = [uid, *changing.to_patch(view.pod, [change])]
+        name = view.pod["metadata"]["name"]
+        self._ports.view.saw(Kind.POD, self._ports.cluster.patch(Kind.POD, record.namespace, name, operations))
+
+    def _prove(self, record: Record, view: Seen) -> None:
+        assert view.statefulset is not None
+        now = self._ports.clock.now()
+        if self._hold.prove(view.statefulset):
+            self._observer.memory(record.namespace, record.name).proven = now
+            self._unproven_since = None
+            return
+        self._unproven_since = now if self._unproven_since is None else self._unproven_since
+        if now - self._unproven_since > self._plan.deadlines.gate:
+            raise SeimigrateError(
+                f"the hold of {record.key} does not work: a write under the controller's name was not denied",
+                hint="kubectl get validatingadmissionpolicy seimigrate-hold -o yaml shows what is wrong with it",
+            )
+        self._ports.view.wait(0.5)
+
+    def _ask(self, record: Record, view: Seen, questions: tuple[Question, ...]) -> None:
+        memory = self._observer.memory(record.namespace, record.name)
+        for question in questions:
+            memory.answers[question] = self._answer(record, view, question)
+
+    def _answer(self, record: Record, view: Seen, question: Question) -> Answer:
+        pod = view.pod
+        uid, now = view.pod_uid, self._ports.clock.now
+        if pod is None:
+            return Answer(uid, now(), None, reason="there is no pod")
+        try:
+            port, path, authorised = self._address(pod, question)
+            response = self._ports.pods.call(
+                record.namespace, pod["metadata"]["name"], port, "GET", path, authorised=authorised
+            )
+        except (Unreachable, shapes.NotWired) as error:
+            return Answer(uid, now(), None, reason=str(error))
+        return Answer(uid, now(), response.status, response.body)
+
+    def _address(self, pod: Object, question: Question) -> tuple[int, str, bool]:
+        parameters = self._plan.parameters
+        wiring = shapes.read(pod["spec"], parameters)
+        health = wiring.public_port if wiring.splits else wiring.sidecar_port
+        return {
+            Question.HEALTH: (health, "/v0/healthz", False),
+            Question.METRICS: (health, "/v0/metrics", False),
+            Question.ANONYMOUS: (parameters.ports.proxy, "/v0/metrics", False),
+            Question.TASKS: (parameters.ports.proxy, "/v0/tasks", True),
+            Question.HEIGHT: (26657, "/status", False),
+        }[question]
