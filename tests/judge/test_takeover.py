@@ -1,0 +1,56 @@
+"""Rule 4 where one run takes over from another: the tokens."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.judge.logs import NEWER, TOKEN, Log
+from tests.judge.shapes import (
+    FREEZE_PATH,
+    HOLD_PATH,
+    add_label,
+    change,
+    expect_hold,
+    pointer,
+)
+from tests.judge.violations import FREEZE, HOLD
+
+
+@pytest.mark.parametrize(("namer", "rules"), [("run", set()), ("journal", set()), ("nobody", {4})])
+def test_a_takeover_relabels_once_it_is_written_down(log: Log, namer: str, rules: set[int]) -> None:
+    if namer == "run":
+        log.run(NEWER)
+    if namer == "journal":
+        log.journal("a", run=NEWER)
+    log.patch("statefulsets", "a", expect_hold(TOKEN), {"op": "replace", "path": pointer(HOLD), "value": NEWER})
+    for node in ("a", "b"):
+        log.journal(node, run=NEWER, outcome="done-held")
+    assert log.broken() == rules
+
+
+def test_nothing_is_written_with_an_older_token_after_a_newer_run_has_begun(log: Log) -> None:
+    log.freeze("a")
+    log.intend("statefulsets", "a", change(FREEZE_PATH, TOKEN, None))
+    log.run(NEWER)
+    log.patch("statefulsets", "a", expect_hold(TOKEN), {"op": "remove", "path": pointer(FREEZE)})
+    for node in ("a", "b"):
+        log.journal(node, run=NEWER, outcome="done-held")
+    assert ["token" in violation.what for violation in log.judged()] == [True]
+
+
+def test_an_older_journal_write_or_delete_after_a_newer_run_has_begun_is_told(log: Log) -> None:
+    log.run(NEWER)
+    log.replace("a", "a-pod-1")
+    for node in ("a", "b"):
+        log.journal(node, run=NEWER, outcome="done-held")
+    assert {violation.object for violation in log.judged()} == {"configmaps sei/seimigrate-a", "pods/eviction sei/a-0"}
+
+
+def test_the_hold_label_may_have_got_the_token_of_the_run_that_took_over(log: Log) -> None:
+    log.node("c")
+    log.intend("statefulsets", "c", change(HOLD_PATH, None, TOKEN))
+    log.run(NEWER)
+    log.intend("statefulsets", "c", change(HOLD_PATH, None, TOKEN), run=NEWER)
+    log.patch("statefulsets", "c", add_label(HOLD, NEWER))
+    log.journal("c", outcome="held")
+    assert not [violation for violation in log.judged() if violation.object.endswith("/c")]
