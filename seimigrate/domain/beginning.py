@@ -46,6 +46,7 @@ def begin(view: Seen, plan: Plan, options: Options, now: float, left: Record | N
         held_before=seen.hold_of(statefulset) is not None,
         accept_unjudged_policy=options.accept_unjudged_policy,
         force=options.force,
+        was_ready=left is not None and left.was_ready,
         changes=changes,
         touched=bool(changes),
     )

@@ -5,7 +5,6 @@ A change and its inverse are the same thing with before and after swapped, so a 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
@@ -102,10 +101,16 @@ def _patched(obj: Object, changes: Iterable[Change]) -> tuple[list[Operation], O
         if change.state(result) is State.BEFORE:
             steps = _operations(result, change)
             # One copy of the object for all steps; one of the steps, whose values would become parts of it.
-            result = copy.deepcopy(obj) if result is obj else result
-            result = jsonpatch.apply_patch(result, copy.deepcopy(steps), in_place=True)
+            result = _copied(obj) if result is obj else result
+            result = jsonpatch.apply_patch(result, _copied(steps), in_place=True)
             operations += [step for step in steps if step["op"] != "test" or step not in operations]
     return operations, result
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _operations(obj: Object, change: Change) -> list[Operation]:

@@ -13,12 +13,12 @@ from seimigrate.domain import changes as changing
 from seimigrate.domain import checks, seen, shapes, transforms
 from seimigrate.domain.actions import Action, Fence, Note, Perform, Relabel, Stop, Wait
 from seimigrate.domain.changes import Change, State
-from seimigrate.domain.kinds import FENCE_ANNOTATION, MANAGER, Object
+from seimigrate.domain.kinds import FENCE_ANNOTATION, FREEZE_LABEL, HOLD_LABEL, MANAGER, Object
 from seimigrate.domain.plan import Plan, StageName, Strategy
 from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
 from seimigrate.domain.releasing import release
 from seimigrate.domain.returning import freeze, hold, way_back
-from seimigrate.domain.rollout import RECHECK, Situation, refused, rollout
+from seimigrate.domain.rollout import RECHECK, Situation, refused, rollout, still_asks
 from seimigrate.domain.seen import Question, Seen
 
 
@@ -55,6 +55,8 @@ def _stopped(at: Situation) -> Action | None:
         return at.pause("its StatefulSet was deleted, or made anew")
     if record.holds and view.hold.problem:
         return at.pause(f"the hold is lost: {view.hold.problem}")
+    if (action := _unheld(at)) is not None:
+        return action
     if not record.touched:
         return None
     spec = node.get("spec", {})
@@ -62,15 +64,22 @@ def _stopped(at: Situation) -> Action | None:
         return at.pause("spec.paused was set: its owner wants it stopped, and that goes before a migration")
     if spec.get("image") != record.image:
         return at.pause(f"spec.image was changed to {spec.get('image')}: a chain upgrade goes before a migration")
-    if record.holds and _moving(at) and seen.hold_of(statefulset) is None:
-        return at.pause("somebody took the hold off the StatefulSet")
     return None
 
 
-def _moving(at: Situation) -> bool:
-    """Before the release a hold that is gone was taken off by somebody else."""
-    back = at.record.direction is Direction.BACK
-    return not back and at.record.stage is not StageName.RELEASE
+def _unheld(at: Situation) -> Action | None:
+    """See whether somebody took the hold off: without its label no patch of ours could be fenced."""
+    record = at.record
+    if record.direction is Direction.BACK or record.stage is StageName.HOLD or record.lifting:
+        return None
+    objects = ((transforms.STATEFUL_SET, at.statefulset), (transforms.SERVICE, at.seen.service))
+    bare = [kind for kind, obj in objects if obj is not None and seen.hold_of(obj) is None]
+    if not bare:
+        return None
+    if record.stage is StageName.RELEASE and record.intent is None and transforms.STATEFUL_SET in bare:
+        # Released by hand: what is left to do is to clear up and to see what became of the template.
+        return Note(replace(record, lifting=True))
+    return at.pause(f"somebody took the hold off the {' and the '.join(bare)}")
 
 
 def _settle(at: Situation) -> Action | None:
@@ -89,17 +98,27 @@ def _settle_patch(at: Situation, intent: Intent) -> Action:
         return at.pause(f"its {intent.kind} was deleted")
     states = [change.state(obj) for change in intent.changes]
     if State.OTHER in states:
-        # Not ours to overwrite. Whatever follows looks again at what is there and names it.
-        return Note(at.record.settled(at.now, done=False).noted(*_others(intent, obj)))
+        # Not ours to overwrite. Whatever follows looks again at what is there and names it. A patch is carried out
+        # as a whole: if part of it is there, it was, and the way back must know of all of it.
+        done = State.AFTER in states
+        return Note(at.record.settled(at.now, done=done).noted(*_others(intent, obj)))
     ours_left = intent.disown and any(e.get("manager") == MANAGER for e in obj["metadata"].get("managedFields", []))
+    if seen.hold_of(obj) is None and not at.record.lifting and not _holds(intent):
+        return Note(at.record.settled(at.now, done=False))
     if State.BEFORE in states or ours_left:
         return (at.unproven() if _of_template(intent) else None) or Perform(intent)
     return Note(at.record.settled(at.now, done=True))
 
 
 def _others(intent: Intent, obj: Object) -> list[str]:
-    others = (change for change in intent.changes if change.state(obj) is State.OTHER)
+    # Of our own labels only the next run's takeover changes the value.
+    mine = (f"metadata.labels[{HOLD_LABEL}]", f"metadata.labels[{FREEZE_LABEL}]")
+    others = (c for c in intent.changes if c.state(obj) is State.OTHER and c.path not in mine)
     return [f"somebody else changed {change.kind} {change.path}" for change in others]
+
+
+def _holds(intent: Intent) -> bool:
+    return any(change.path == f"metadata.labels[{HOLD_LABEL}]" for change in intent.changes)
 
 
 def _of_template(intent: Intent) -> bool:
@@ -124,7 +143,7 @@ def _settle_mark(at: Situation, intent: Intent) -> Action:
         return Note(at.record.settled(at.now, done=False))
     if at.late(at.plan.deadlines.gate, intent.at):
         return at.fail("its sidecar could not be told that it is ready")
-    return Perform(intent)
+    return still_asks(at) or Perform(intent)
 
 
 def _go_on(at: Situation) -> Action:

@@ -152,10 +152,19 @@ def mark_ready(at: Situation) -> Action | None:
     return _mark(at, pod)
 
 
-def _mark(at: Situation, pod: Object) -> Action | None:
+def still_asks(at: Situation) -> Action | None:
+    """Look again before a mark-ready that was intended earlier: it may be done, or against somebody's intent by now."""
+    if (ask := at.ask(Question.HEALTH)) is not None:
+        return ask
+    if at.answer(Question.HEALTH).status not in (None, 503):
+        return Note(at.record.settled(at.now, done=True))
+    return _intent_against(at)
+
+
+def _intent_against(at: Situation) -> Action | None:
+    """See in the sidecar's tasks, and in the cluster's, that nobody wants the node not to be ready."""
     if (ask := at.ask(Question.TASKS)) is not None:
         return ask
-    assert at.seen.seinode is not None
     answer = at.answer(Question.TASKS)
     listed = seen.tasks(answer) if answer.status == 200 else None
     if listed is None:
@@ -163,8 +172,12 @@ def _mark(at: Situation, pod: Object) -> Action | None:
     name = at.record.name
     work = [*checks.open_work(at.seen.around.tasks, name), *checks.open_work(at.seen.around.workflows, name)]
     against = checks.intent_against(listed) or (f"{work[0]} is at work on it" if work else "")
-    if against:
-        return at.pause(f"it is not marked ready: {against}")
+    return at.pause(f"it is not marked ready: {against}") if against else None
+
+
+def _mark(at: Situation, pod: Object) -> Action | None:
+    if (action := _intent_against(at)) is not None:
+        return action
     task = task_id(at.record, pod)
     return at.intend(Intent(Do.MARK_READY, task=task, pod=at.seen.pod_uid, name=pod["metadata"]["name"]))
 

@@ -12,7 +12,7 @@ from typing import Any
 from seimigrate.domain import record as records
 from seimigrate.domain.kinds import JOURNAL_PREFIX, MIGRATION_LABEL, RUN_NAME, SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.domain.record import BadRecord, Record
-from seimigrate.engine.errors import Conflict, LockedByAnother, SeimigrateError
+from seimigrate.engine.errors import Conflict, LockedByAnother, SeimigrateError, Unreachable
 from seimigrate.engine.ports import Cluster
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -139,7 +139,13 @@ def _write(cluster: Cluster, known: Object | None, body: Object) -> Object:
             return cluster.create(Kind.CONFIG_MAP, body)
         body["metadata"]["resourceVersion"] = known["metadata"]["resourceVersion"]
         return cluster.replace(Kind.CONFIG_MAP, body)
-    except Conflict as error:
+    except (Conflict, Unreachable) as error:
+        meta = body["metadata"]
+        found = cluster.get(Kind.CONFIG_MAP, meta["namespace"], meta["name"])
+        if found is not None and found.get("data") == body["data"]:
+            return found  # it was written: only the answer was lost
+        if isinstance(error, Unreachable):
+            raise
         where = f"{body['metadata']['namespace']}/{body['metadata']['name']}"
         raise LockedByAnother(
             f"journal {where} was written by somebody else meanwhile",

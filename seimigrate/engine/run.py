@@ -23,6 +23,9 @@ from seimigrate.engine.observer import Observer
 from seimigrate.engine.reading import LiveView
 from seimigrate.engine.runner import Ports, Report, Runner
 
+MOVING = "moving"
+"""What the run's record says of a node that is on its way."""
+
 Key = tuple[str, str]
 """A node's namespace and name."""
 
@@ -89,7 +92,10 @@ class Run:
 
     def _take_over(self, namespace: str, name: str) -> None:
         record = self._journal.load(namespace, name)
-        if record is None or record.outcome is not None or record.run == self._options.run:
+        if record is None or record.outcome is not None:
+            self._mark(
+                f"{namespace}/{name}", record.outcome.value if record and record.outcome and record.open else None
+            )
             return
         record = self._journal.save(replace(record, run=self._options.run))
         live = LiveView(self._ports.cluster)
@@ -103,9 +109,21 @@ class Run:
         self._run_journal.save(self._about)
 
     def apply(self, keys: Sequence[Key]) -> list[Result]:
-        """Carry nodes forwards, one after the other, until more have failed than the plan allows."""
+        """Carry nodes forwards, one after the other, until more have failed than the plan allows.
+
+        Nodes that an earlier run left on their way come first; raises ``SeimigrateError`` if one of them is not
+        among those asked for, since two would then be on their way at once.
+        """
+        assert self._about is not None
+        left = {tuple(key.split("/", 1)) for key, state in self._about.nodes.items() if state == MOVING}
+        if forgotten := sorted(left - set(keys)):
+            name = "/".join(forgotten[0])
+            raise SeimigrateError(
+                f"{name} is still on its way: an earlier run left it there",
+                hint=f"finish it first: seimigrate apply --node {name}, or seimigrate rollback --node {name}",
+            )
         results: list[Result] = []
-        for key in keys:
+        for key in sorted(keys, key=lambda key: key not in left):
             results.append(self._apply(*key))
             if sum(result.failed for result in results) > self._plan.failure.max_failed:
                 break
@@ -163,8 +181,13 @@ class Run:
         return self._carry(replace(record, held_before=False))
 
     def back(self, keys: Sequence[Key], to: StageName | None) -> list[Result]:
-        """Bring nodes back, to the end of a stage or all the way; each on its own, whatever became of the others."""
-        return [self._back(*key, to) for key in keys]
+        """Bring nodes back, to the end of a stage or all the way, one after the other, until one cannot be."""
+        results: list[Result] = []
+        for key in keys:
+            results.append(self._back(*key, to))
+            if results[-1].outcome in (Outcome.FAILED, Outcome.PAUSED):
+                break
+        return results
 
     def _back(self, namespace: str, name: str, to: StageName | None) -> Result:
         view = self._observer.look(namespace, name)
@@ -187,7 +210,7 @@ class Run:
     def _carry(self, record: Record) -> Result:
         """Carry one node; the run's record says so before it starts and after it ended."""
         assert self._about is not None
-        self._mark(record.key, "moving")
+        self._mark(record.key, MOVING)
         last = self._runner.carry(self._journal.save(record))
         self._mark(record.key, last.outcome.value if last.open and last.outcome else None)
         return Result(record.namespace, record.name, record=last)

@@ -74,7 +74,11 @@ class Runner:
             self._report(record, action)
             if isinstance(action, Stop):
                 return record
-            record = self._do(action, record, view)
+            try:
+                record = self._do(action, record, view)
+            except Unreachable:
+                # Whatever was sent may have been done: what is seen next tells. The lease bounds this.
+                self._ports.view.wait(1.0)
 
     def take_over(self, record: Record) -> None:
         """Make every patch and delete that an earlier run might still send for a node miss."""
@@ -111,15 +115,13 @@ class Runner:
         try:
             write()
             self._conflicts = 0
-        except (Conflict, ConflictingChange, NotFound, Unreachable) as error:
+        except (Conflict, ConflictingChange, NotFound) as error:
             self._conflicts += 1
             if self._conflicts > PATIENCE_WITH_CONFLICTS:
                 raise SeimigrateError(
                     f"writing {record.key} failed {self._conflicts} times in a row: {error}",
                     hint="see who else writes it: kubectl get statefulset -o yaml --show-managed-fields",
                 ) from error
-            if isinstance(error, Unreachable):
-                self._ports.view.wait(1.0)
             self._refresh(record)
 
     def _refresh(self, record: Record) -> None:

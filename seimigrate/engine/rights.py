@@ -1,0 +1,96 @@
+"""What a run must be allowed to do, asked before it does anything: a missing rule is named while nothing has changed.
+
+``deploy/rbac.yaml`` grants exactly these, and what plan and status read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind
+from seimigrate.engine.errors import Forbidden
+
+
+class Where(Enum):
+    """In which namespaces a right is needed."""
+
+    NODES = "in the nodes' namespaces"
+    SYSTEM = "in seimigrate's own namespace"
+    CLUSTER = "in the whole cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """Some verbs on one resource, or on one named object of it."""
+
+    verbs: tuple[str, ...]
+    kind: Kind
+    where: Where
+    subresource: str = ""
+    name: str = ""
+
+
+LOOK = ("get", "list", "watch")
+KEEP = ("get", "create", "update")
+
+NODES = (
+    Right(LOOK, Kind.SEI_NODE, Where.NODES),
+    Right(LOOK, Kind.SEI_NODE_TASK, Where.NODES),
+    Right(LOOK, Kind.SEI_NODE_WORKFLOW, Where.NODES),
+    Right(LOOK, Kind.DISRUPTION_BUDGET, Where.NODES),
+    Right((*LOOK, "patch"), Kind.STATEFUL_SET, Where.NODES),
+    Right((*LOOK, "patch"), Kind.SERVICE, Where.NODES),
+    Right((*LOOK, "patch", "delete"), Kind.POD, Where.NODES),
+    Right(("create",), Kind.POD, Where.NODES, subresource="eviction"),
+    Right(("get", "create"), Kind.POD, Where.NODES, subresource="portforward"),
+    Right(KEEP, Kind.CONFIG_MAP, Where.NODES),
+)
+AROUND = (
+    Right(LOOK, Kind.NODE, Where.CLUSTER),
+    Right(LOOK, Kind.DEPLOYMENT, Where.CLUSTER),
+    Right(KEEP, Kind.CONFIG_MAP, Where.SYSTEM),
+    Right(KEEP, Kind.LEASE, Where.SYSTEM),
+)
+HOLD = (
+    Right((*LOOK, "create", "update"), Kind.ADMISSION_POLICY, Where.CLUSTER),
+    Right((*LOOK, "create", "update"), Kind.ADMISSION_BINDING, Where.CLUSTER),
+)
+
+
+class Reviewer(Protocol):
+    """Whoever can say what we may do."""
+
+    def may(self, verb: str, kind: Kind, namespace: str, subresource: str = "", name: str = "") -> bool:
+        """Tell whether the API server would let us; namespace ``""`` means all of them."""
+
+
+def missing(reviewer: Reviewer, rights: Sequence[Right], namespaces: Sequence[str]) -> Iterator[str]:
+    """Name each verb on each resource that we lack, as one would write it into a Role."""
+    for right in rights:
+        places = {Where.NODES: namespaces, Where.SYSTEM: (SYSTEM_NAMESPACE,), Where.CLUSTER: ("",)}[right.where]
+        resource = right.kind.resource.qualified
+        if right.subresource:
+            plural, dot, group = resource.partition(".")
+            resource = f"{plural}/{right.subresource}{dot}{group}"
+        for place in places:
+            for verb in right.verbs:
+                if not reviewer.may(verb, right.kind, place, right.subresource, right.name):
+                    scope = f'in namespace "{place}"' if place else "in all namespaces"
+                    yield f'verb "{verb}" on resource "{resource}" {scope}'
+
+
+def require(reviewer: Reviewer, namespaces: Sequence[str], service_account: tuple[str, str], *, holds: bool) -> None:
+    """Raise ``Forbidden`` naming every right that we lack; nothing was changed by then."""
+    rights = [*NODES, *AROUND, *(HOLD if holds else ())]
+    lacking = list(missing(reviewer, rights, namespaces))
+    namespace, name = service_account
+    if not reviewer.may("create", Kind.SERVICE_ACCOUNT, namespace, "token", name):
+        lacking.append(f'verb "create" on resource "serviceaccounts/token" "{name}" in namespace "{namespace}"')
+    if lacking:
+        raise Forbidden(
+            "you may not do what this needs; missing: " + "; ".join(lacking),
+            hint="bind ClusterRole seimigrate of deploy/rbac.yaml to your user; nothing was changed",
+        )
