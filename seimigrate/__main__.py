@@ -1,0 +1,10 @@
+"""Run seimigrate as ``python -m seimigrate``."""
+
+from __future__ import annotations
+
+import sys
+
+from seimigrate.cli.app import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""The program: its commands, and the one place where whatever went wrong becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from seimigrate import __version__
+from seimigrate.cli.exits import Exit
+from seimigrate.cli.expand import expanded
+from seimigrate.cli.moving import apply, hold, rollback
+from seimigrate.cli.plan import plan
+from seimigrate.cli.session import OpenSession, connect_session
+from seimigrate.cli.shell import Interrupted, Shell
+from seimigrate.cli.status import status
+from seimigrate.cli.unlock import unlock
+from seimigrate.engine.errors import LockedByAnother, SeimigrateError, UsageError
+
+app = typer.Typer(
+    name="seimigrate",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: as fast as it can be, and the same in every terminal
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"seimigrate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Carry SeiNodes through the split-listeners cutover, one node at a time, and back from every step."""
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of plan files."""
+    from seimigrate.planfile import plan_schema
+
+    typer.echo(json.dumps(plan_schema(), indent=2))
+
+
+for _command in (plan, apply, status, rollback, hold, unlock):
+    app.command()(expanded(_command))
+
+
+def main(argv: Sequence[str] | None = None, open_session: OpenSession = connect_session) -> int:
+    """Run a command and give its exit code; ``open_session`` says which cluster there is."""
+    shell = Shell(open_session)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # an arrow must not break a terminal that has none
+    try:
+        with _signals():
+            app(args=None if argv is None else [*argv], prog_name="seimigrate", obj=shell)
+    except SystemExit as ended:
+        return _code(ended.code)
+    except Interrupted:
+        safe = "that is safe, and the same command again goes on" if shell.acting else "nothing was changed"
+        shell.complain(f"interrupted: {safe}", "seimigrate status shows how things are" if shell.acting else "", 5)
+        return Exit.PAUSED
+    except SeimigrateError as error:
+        code = _exit_of(error)
+        shell.complain(error.message, error.hint, code)
+        return code
+    except Exception as error:
+        if shell.verbose:
+            traceback.print_exc()
+        told = (str(error).splitlines() or [""])[0][:300]
+        hint = "" if shell.verbose else "-v shows the traceback"
+        shell.complain(f"unexpected {type(error).__name__}: {told}", hint, Exit.ERROR)
+        return Exit.ERROR
+    return Exit.DONE
+
+
+def _exit_of(error: SeimigrateError) -> Exit:
+    if isinstance(error, UsageError):
+        return Exit.USAGE
+    return Exit.LOCKED if isinstance(error, LockedByAnother) else Exit.ERROR
+
+
+def _code(code: Any) -> int:
+    return code if isinstance(code, int) else Exit.DONE if code is None else Exit.ERROR
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Let ^C, and a kind request to end, come as ``Interrupted``; the second one ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        raise Interrupted
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

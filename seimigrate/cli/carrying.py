@@ -1,0 +1,135 @@
+"""Putting a run together: accounts, lock, view, ports; then what it was asked to do, and what came of it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from seimigrate.cli.options import Acting, Controller, pair
+from seimigrate.cli.selection import Selection
+from seimigrate.cli.session import Session
+from seimigrate.cli.shell import Shell
+from seimigrate.domain import seen
+from seimigrate.domain.beginning import Options
+from seimigrate.domain.kinds import Kind
+from seimigrate.domain.plan import Plan, StageName, Strategy
+from seimigrate.engine.hold import HoldKeeper, NoHold, find_accounts
+from seimigrate.engine.ports import Pods, Response, View
+from seimigrate.engine.run import Result, Run
+from seimigrate.engine.runner import Ports
+from seimigrate.render.lines import Lines
+from seimigrate.render.pages import EndedLine
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What a run is to do: ``work`` is called with it once it has begun."""
+
+    command: str
+    plan: Plan
+    strategy: Strategy
+    selection: Selection
+    work: Callable[[Run], list[Result]]
+    goal: StageName = StageName.RELEASE
+    holds: bool = True
+    accept_unjudged_policy: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What came of a run: its token, each node's result and whether it is held now."""
+
+    token: str
+    results: list[Result]
+    held: list[bool]
+
+
+class NoPods:
+    """Stands where no pod is called: a run that only holds."""
+
+    def call(self, *_: object, **__: object) -> Response:
+        """Refuse."""
+        raise AssertionError("a hold asks no pod")
+
+
+def accounts_of(session: Session, controller: Controller) -> list[str]:
+    """Find the controller's accounts; raises ``SeimigrateError`` if there is none, ``UsageError`` for a bad name."""
+    given = controller.controller_account
+    if given is not None:
+        pair("--controller-account", given)
+    return find_accounts(session.cluster.list(Kind.DEPLOYMENT), given)
+
+
+def carry(shell: Shell, session: Session, errand: Errand, accounts: list[str], pods: Pods, acting: Acting) -> Ended:
+    """Take the lock, do the errand, let the lock go."""
+    import structlog  # a tenth of a second that --help does not need
+
+    log = structlog.get_logger()
+    who = holder()
+
+    def waits(other: str, seconds: float) -> None:
+        log.info(f"{other} holds the lock: waits up to {seconds:.0f} s to see whether it lives")
+
+    with session.lock(who, acting.lease_seconds, waits) as lock:
+        shell.acting = True
+        with session.view(errand.selection.namespaces) as view:
+            ports = Ports(session.cluster, view, pods, lock, session.clock)
+            hold = HoldKeeper(session.cluster, view, accounts) if errand.holds else NoHold()
+            options = Options(
+                run=lock.token,
+                strategy=errand.strategy,
+                goal=errand.goal,
+                holds=errand.holds,
+                accept_unjudged_policy=errand.accept_unjudged_policy,
+                force=errand.force,
+            )
+            run = Run(ports, errand.plan, hold, options, who, Lines(log))
+            run.start(errand.command)
+            results = errand.work(run)
+            return Ended(lock.token, results, [_held(view, result) for result in results])
+
+
+def _held(view: View, result: Result) -> bool:
+    return seen.hold_of(view.get(Kind.STATEFUL_SET, result.namespace, result.name)) is not None
+
+
+def holder() -> str:
+    """Name this process to people: who, where, which."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in many containers
+        user = f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname()}:{os.getpid()}"
+
+
+def lines_of(ended: Ended, selection: Selection) -> tuple[EndedLine, ...]:
+    """Give a line for each node, also for those that the run did not come to."""
+    lines = [_line(result, held) for result, held in zip(ended.results, ended.held, strict=True)]
+    come_to = {(line.namespace, line.name) for line in lines}
+    left = [key for key in selection.keys if key not in come_to]
+    reason = "the run stopped before it, since others failed"
+    return (
+        *lines,
+        *(EndedLine(*key, "not-started", None, reason, None, (), False, 0, ()) for key in left),
+    )
+
+
+def _line(result: Result, held: bool) -> EndedLine:
+    record = result.record
+    outcome = result.outcome.value if result.outcome else "nothing-to-do" if record is None else None
+    return EndedLine(
+        namespace=result.namespace,
+        name=result.name,
+        outcome=outcome,
+        stage=record.stage.value if record else None,
+        reason=record.reason if record else "",
+        failure=record.failure if record else None,
+        blockers=result.blockers,
+        held=held,
+        restarts=len(record.replaced) if record else 0,
+        notes=record.notes if record else (),
+    )

@@ -1,0 +1,90 @@
+"""Reading the cluster once, for a plan, a question or a status: no lock, no token, no write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from seimigrate.cli.options import PlanFile, Way
+from seimigrate.cli.selection import Selection
+from seimigrate.domain import ownership, prospect, seen, transforms
+from seimigrate.domain.kinds import CONTROLLER_MANAGER
+from seimigrate.domain.plan import Plan, Strategy
+from seimigrate.domain.prospect import Prospect
+from seimigrate.domain.record import Record
+from seimigrate.engine import observer, reading
+from seimigrate.engine.errors import SeimigrateError, UsageError
+from seimigrate.engine.journal import Journal
+from seimigrate.engine.ports import Cluster
+from seimigrate.engine.run import Key
+from seimigrate.planfile import read_plan
+
+
+def the_plan(file: PlanFile) -> Plan:
+    """Load the plan; raises ``PlanError`` with all that is wrong."""
+    return read_plan(file.plan, file.set_)
+
+
+def strategy_of(way: Way, plan: Plan) -> Strategy:
+    """Give the strategy: as said, else as the plan says."""
+    return way.strategy or plan.strategy
+
+
+class Look:
+    """Some nodes as they are now, with their records."""
+
+    def __init__(self, cluster: Cluster, selection: Selection, plan: Plan) -> None:
+        self.plan = plan
+        self.keys = selection.keys
+        self.view = reading.Snapshot(cluster, observer.WATCHED, selection.namespaces)
+        journal = Journal(cluster, plan.migration)
+        self.records: dict[Key, Record | None] = {key: journal.load(*key) for key in selection.keys}
+
+    def at(self, key: Key) -> seen.Seen:
+        """See one node."""
+        return reading.look(self.view, *key)
+
+    def prospects(self, strategy: Strategy, *, accept_unjudged: bool) -> list[Prospect]:
+        """Say what the cutover would do to each node; one that was deleted meanwhile is left out."""
+        lines = []
+        for key in self.keys:
+            view = self.at(key)
+            if view.seinode is None:
+                continue
+            line = prospect.prospect(view, self.plan, strategy, self.records[key], accept_unjudged=accept_unjudged)
+            if line.done and seen.hold_of(view.statefulset) is not None:
+                held = "done, but still held: apply hands it back once the controller agrees"
+                line = replace(line, warnings=(*line.warnings, held))
+            lines.append(line)
+        return lines
+
+
+def fingerprint(plan: Plan, lines: Sequence[Prospect]) -> str:
+    """Digest everything that a saved plan depends on."""
+    content = [plan.digest, sorted([line.namespace, line.name, line.fingerprint] for line in lines)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def require_no_owner(look: Look, lines: Sequence[Prospect]) -> None:
+    """Refuse to go without a hold where the controller would take our changes back.
+
+    Raises ``SeimigrateError`` naming the first field that managedFields say is the controller's; ``UsageError`` for
+    a node that is on its way with a hold, whose proof must not be left out in the middle.
+    """
+    for line in lines:
+        key = (line.namespace, line.name)
+        view, record = look.at(key), look.records[key]
+        if record is not None and record.open and record.holds:
+            raise UsageError(
+                f"{record.key} is on its way with a hold, and cannot go on without one", hint="leave --hold none out"
+            )
+        for change in line.changes:
+            obj = view.statefulset if change.kind == transforms.STATEFUL_SET else view.service
+            if obj is not None and ownership.owns(obj, CONTROLLER_MANAGER, change.path):
+                raise SeimigrateError(
+                    f"{line.namespace}/{line.name} cannot go without a hold: {CONTROLLER_MANAGER} owns "
+                    f"{change.kind} {change.path}, and would take the change back",
+                    hint="leave --hold none out",
+                )

@@ -1,0 +1,201 @@
+"""``apply``, ``hold`` and ``rollback``: the commands that move nodes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from seimigrate.cli import carrying, exits, looking, selection, words
+from seimigrate.cli.carrying import Ended, Errand, NoPods
+from seimigrate.cli.exits import Exit
+from seimigrate.cli.options import (
+    Acting,
+    Calling,
+    Connect,
+    Controller,
+    HoldBy,
+    Output,
+    PlanFile,
+    Target,
+    Way,
+    pair,
+)
+from seimigrate.cli.session import Session
+from seimigrate.cli.shell import Shell, leave, shell_of
+from seimigrate.domain.plan import Plan, StageName
+from seimigrate.domain.prospect import Prospect
+from seimigrate.engine.errors import UsageError
+from seimigrate.engine.run import Result, Run
+from seimigrate.render import endedtable, jsonout, values
+from seimigrate.render.pages import EndedPage
+
+
+def apply(
+    ctx: typer.Context,
+    target: Target,
+    file: PlanFile,
+    way: Way,
+    controller: Controller,
+    calling: Calling,
+    acting: Acting,
+    connect: Connect,
+    output: Output,
+    hold: Annotated[HoldBy, typer.Option("--hold", help="What keeps the controller off.")] = HoldBy.JUDGE,
+) -> None:
+    """Cut nodes over, one after the other; run again, it goes on."""
+    shell, plan, session, found = _begin(ctx, target, file, acting, connect, output, [controller, calling])
+    strategy = looking.strategy_of(way, plan)
+    look = looking.Look(session.cluster, found, plan)
+    lines = look.prospects(strategy, accept_unjudged=way.accept_unjudged_policy)
+    if hold is HoldBy.NONE:
+        looking.require_no_owner(look, lines)
+    accounts = carrying.accounts_of(session, controller) if hold is HoldBy.JUDGE else []
+    pods = session.pods(pair("--service-account", calling.service_account), required=True)
+    ready = [line for line in lines if not line.done and not line.blockers]
+    rows = [
+        ("cluster", session.server),
+        ("move", _named(ready) if ready else "none"),
+        ("restarts", str(sum(line.restarts for line in ready))),
+        ("blocked", str(sum(bool(line.blockers) for line in lines))),
+        ("done", str(sum(line.done for line in lines))),
+        ("strategy", strategy.value),
+        ("hold", "admission policies" if hold is HoldBy.JUDGE else "none: nothing keeps the controller off"),
+    ]
+    shell.ask(acting.yes, f"cut over by plan {plan.migration}:", rows)
+    errand = Errand(
+        command="apply",
+        plan=plan,
+        strategy=strategy,
+        selection=found,
+        work=lambda run: run.apply(found.keys),
+        holds=hold is HoldBy.JUDGE,
+        accept_unjudged_policy=way.accept_unjudged_policy,
+    )
+    ended = carrying.carry(shell, session, errand, accounts, pods, acting)
+    code = exits.of_apply(ended.results)
+    again: list[words.Group] = [target, file, way, controller, calling, acting, connect]
+    _end(shell, errand, ended, code, _after_apply(ended, code, again, connect))
+
+
+def hold(
+    ctx: typer.Context,
+    target: Target,
+    file: PlanFile,
+    controller: Controller,
+    acting: Acting,
+    connect: Connect,
+    output: Output,
+) -> None:
+    """Keep the controller from changing nodes that it disagrees with."""
+    shell, plan, session, found = _begin(ctx, target, file, acting, connect, output, [controller])
+    accounts = carrying.accounts_of(session, controller)
+    rows = [
+        ("cluster", session.server),
+        ("hold", values.few([f"{ns}/{name}" for ns, name in found.keys])),
+        ("against", ", ".join(accounts)),
+    ]
+    shell.ask(acting.yes, f"hold {values.count(len(found.keys), 'node')}:", rows)
+    errand = Errand(
+        command="hold",
+        plan=plan,
+        strategy=plan.strategy,
+        selection=found,
+        work=lambda run: run.hold(found.keys),
+        goal=StageName.HOLD,
+    )
+    ended = carrying.carry(shell, session, errand, accounts, NoPods(), acting)
+    _end(shell, errand, ended, exits.of_hold(ended.results, ended.held), words.command("status", target, connect))
+
+
+def rollback(
+    ctx: typer.Context,
+    target: Target,
+    file: PlanFile,
+    controller: Controller,
+    calling: Calling,
+    acting: Acting,
+    connect: Connect,
+    output: Output,
+    to: Annotated[
+        StageName | None, typer.Option("--to", help="Go back to the end of this stage only, and stay held.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Put our fields back over what somebody else changed.")
+    ] = False,
+) -> None:
+    """Take nodes back, wholly or to the end of a stage."""
+    if to is StageName.RELEASE:
+        raise UsageError("--to release is the end of the way forwards", hint="name an earlier stage, or none")
+    shell, plan, session, found = _begin(ctx, target, file, acting, connect, output, [controller, calling])
+    accounts = carrying.accounts_of(session, controller)
+    # A way back must not wait for a token that it may never need.
+    pods = session.pods(pair("--service-account", calling.service_account), required=False)
+    rows = [
+        ("cluster", session.server),
+        ("nodes", values.few([f"{ns}/{name}" for ns, name in found.keys])),
+        ("back to", f"the end of stage {to}, held" if to else "the old shape, handed back to the controller"),
+        ("edits by others", "overwritten where they are on our fields" if force else "left alone"),
+    ]
+    shell.ask(acting.yes, f"roll {values.count(len(found.keys), 'node')} back; pods restart where they must:", rows)
+
+    def work(run: Run) -> list[Result]:
+        return run.back(found.keys, to)
+
+    errand = Errand("rollback", plan, plan.strategy, found, work, force=force)
+    ended = carrying.carry(shell, session, errand, accounts, pods, acting)
+    code = exits.of_rollback(ended.results, all_the_way=to is None)
+    if code is Exit.DONE:
+        then = words.command("status", target, connect)
+    else:
+        stage = ["--to", to.value] if to else []
+        then = words.command("rollback", target, file, controller, calling, acting, stage, connect)
+    _end(shell, errand, ended, code, then)
+
+
+def _begin(
+    ctx: typer.Context,
+    target: Target,
+    file: PlanFile,
+    acting: Acting,
+    connect: Connect,
+    output: Output,
+    accounts: list[Controller | Calling],
+) -> tuple[Shell, Plan, Session, selection.Selection]:
+    """Find out all that can be wrong with the words before anything is asked of the cluster."""
+    shell = shell_of(ctx)
+    shell.begin(output)
+    selection.check(target)
+    for each in accounts:
+        if isinstance(each, Calling):
+            pair("--service-account", each.service_account)
+        elif each.controller_account is not None:
+            pair("--controller-account", each.controller_account)
+    shell.must_be_able_to_ask(acting.yes)
+    plan = looking.the_plan(file)
+    session = shell.open_session(connect)
+    return shell, plan, session, selection.select(session.cluster, target, session.namespace)
+
+
+def _named(lines: list[Prospect]) -> str:
+    return values.few([f"{line.namespace}/{line.name}" for line in lines])
+
+
+def _end(shell: Shell, errand: Errand, ended: Ended, code: Exit, next_command: str) -> None:
+    page = EndedPage(ended.token, errand.command, carrying.lines_of(ended, errand.selection), next_command)
+    shell.show(lambda: jsonout.ended(page), lambda on: endedtable.show(page, on))
+    leave(code)
+
+
+def _after_apply(ended: Ended, code: Exit, again: list[words.Group], connect: Connect) -> str:
+    """Give what to type after a cutover: back where it failed, again where it stopped, a look where it is done."""
+    failed = [f"{r.namespace}/{r.name}" for r in ended.results if r.failed]
+    match code:
+        case Exit.FAILED:
+            return words.command("rollback", *(words.node(key) for key in failed), connect)
+        case Exit.ROLLED_BACK | Exit.BLOCKED:
+            return words.command("plan", *again[:3], connect)
+        case Exit.PAUSED | Exit.HELD:
+            return words.command("apply", *again)
+        case _:
+            return words.command("status", again[0], connect)

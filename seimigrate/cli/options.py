@@ -1,0 +1,162 @@
+"""The options of the command line, in groups that several commands share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from seimigrate.domain.plan import Strategy
+from seimigrate.engine.errors import UsageError
+
+DEFAULT_PLAN = "split-listeners"
+DEFAULT_ACCOUNT = "seimigrate-system/seimigrate"
+DEFAULT_LEASE_SECONDS = 15.0
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+class HoldBy(StrEnum):
+    """What keeps the controller off while a node moves."""
+
+    JUDGE = "judge"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Output:
+    """How to print."""
+
+    output: Annotated[Format, typer.Option("-o", "--output", help="How to print results.")] = Format.TABLE
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log each step, and tracebacks.")] = False
+
+
+@dataclass(frozen=True)
+class Connect:
+    """Which cluster."""
+
+    context: Annotated[str | None, typer.Option("--context", metavar="NAME", help="The kubeconfig's context.")] = None
+    kubeconfig: Annotated[str | None, typer.Option("--kubeconfig", metavar="FILE", help="The kubeconfig.")] = None
+
+    def words(self) -> list[str]:
+        """Give the options that say the same again."""
+        return [*_word("--context", self.context), *_word("--kubeconfig", self.kubeconfig)]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which SeiNodes."""
+
+    namespace: Annotated[
+        str | None, typer.Option("-n", "--namespace", metavar="NAME", help="The namespace (default: the context's).")
+    ] = None
+    all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="All namespaces.")] = False
+    selector: Annotated[
+        str, typer.Option("-l", "--selector", metavar="LABELS", help="Only SeiNodes with these labels.")
+    ] = ""
+    node: Annotated[
+        list[str], typer.Option("--node", metavar="NS/NAME", help="Only this SeiNode (can be repeated).")
+    ] = field(default_factory=list)
+
+    def words(self) -> list[str]:
+        """Give the options that say the same again."""
+        nodes = [word for node in self.node for word in ("--node", node)]
+        everywhere = ["-A"] if self.all_namespaces else []
+        return [*_word("-n", self.namespace), *everywhere, *_word("-l", self.selector), *nodes]
+
+
+@dataclass(frozen=True)
+class PlanFile:
+    """Which plan."""
+
+    plan: Annotated[
+        str, typer.Option("-f", "--plan", metavar="FILE", help="A plan file, or the name of one that came along.")
+    ] = DEFAULT_PLAN
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a parameter of the plan (repeatable).")
+    ] = field(default_factory=list)
+
+    def words(self) -> list[str]:
+        """Give the options that say the same again."""
+        changed = _word("-f", self.plan if self.plan != DEFAULT_PLAN else None)
+        return [*changed, *(word for assignment in self.set_ for word in ("--set", assignment))]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to move forwards."""
+
+    strategy: Annotated[
+        Strategy | None, typer.Option("--strategy", help="Two restarts with a look in between, or one.")
+    ] = None
+    accept_unjudged_policy: Annotated[
+        bool, typer.Option("--accept-unjudged-policy", help="Go on though NetworkPolicies are not judged yet.")
+    ] = False
+
+    def words(self) -> list[str]:
+        """Give the options that say the same again."""
+        accepted = ["--accept-unjudged-policy"] if self.accept_unjudged_policy else []
+        return [*_word("--strategy", self.strategy), *accepted]
+
+
+@dataclass(frozen=True)
+class Controller:
+    """Who the controller is."""
+
+    controller_account: Annotated[
+        str | None,
+        typer.Option("--controller-account", metavar="NS/NAME", help="A ServiceAccount that the controller uses."),
+    ] = None
+
+    def words(self) -> list[str]:
+        """Give the options that say the same again."""
+        return _word("--controller-account", self.controller_account)
+
+
+@dataclass(frozen=True)
+class Acting:
+    """How to act."""
+
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
+    lease_seconds: Annotated[
+        float, typer.Option("--lease-seconds", min=1, metavar="S", help="How long the lock lasts unrenewed.")
+    ] = DEFAULT_LEASE_SECONDS
+
+    def words(self) -> list[str]:
+        """Give the options that say the same again; not ``--yes``, which is for one time."""
+        changed = self.lease_seconds != DEFAULT_LEASE_SECONDS
+        return _word("--lease-seconds", f"{self.lease_seconds:g}" if changed else None)
+
+
+@dataclass(frozen=True)
+class Calling:
+    """With whose token the sidecars are called."""
+
+    service_account: Annotated[
+        str, typer.Option("--service-account", metavar="NS/NAME", help="Whose token the sidecars are called with.")
+    ] = DEFAULT_ACCOUNT
+
+    def words(self) -> list[str]:
+        """Give the options that say the same again."""
+        return _word("--service-account", self.service_account if self.service_account != DEFAULT_ACCOUNT else None)
+
+
+def pair(option: str, value: str) -> tuple[str, str]:
+    """Split ``NAMESPACE/NAME``; raises ``UsageError`` for anything else."""
+    namespace, slash, name = value.partition("/")
+    if not (namespace and slash and name) or "/" in name:
+        raise UsageError(
+            f"{option} {value}: this is not NAMESPACE/NAME", hint=f"for example: {option} default/{name or value}"
+        )
+    return namespace, name
+
+
+def _word(option: str, value: str | None) -> list[str]:
+    return [option, value] if value else []

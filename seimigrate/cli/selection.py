@@ -1,0 +1,68 @@
+"""Which SeiNodes a command is about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seimigrate.cli.options import Target, pair
+from seimigrate.engine import reading
+from seimigrate.engine.errors import SeimigrateError, UsageError
+from seimigrate.engine.ports import Cluster
+from seimigrate.engine.run import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The nodes of a command, sorted, and the namespaces to look at (``""`` alone: all)."""
+
+    keys: tuple[Key, ...]
+    namespaces: tuple[str, ...]
+
+    @property
+    def everywhere(self) -> bool:
+        """Tell whether all namespaces are looked at."""
+        return "" in self.namespaces
+
+
+def check(target: Target) -> list[Key]:
+    """Give the nodes that are named one by one; raises ``UsageError`` for options that contradict each other."""
+    named = sorted({pair("--node", node) for node in target.node})
+    if target.all_namespaces and target.namespace:
+        raise UsageError("-A and -n contradict each other", hint="leave one of them out")
+    if named and target.selector:
+        raise UsageError("--node and -l contradict each other", hint="leave one of them out")
+    outside = next((f"{ns}/{name}" for ns, name in named if target.namespace not in (None, ns)), None)
+    if outside:
+        raise UsageError(f"--node {outside} is not in namespace {target.namespace}", hint="leave -n out")
+    return named
+
+
+def select(cluster: Cluster, target: Target, default_namespace: str) -> Selection:
+    """Find the nodes; raises ``SeimigrateError`` if there are none, or one that was named is not there."""
+    named = check(target)
+    if target.all_namespaces:
+        namespaces: tuple[str, ...] = ("",)
+    elif named:
+        namespaces = tuple(sorted({namespace for namespace, _ in named}))
+    else:
+        namespaces = (target.namespace or default_namespace,)
+    found = reading.keys(cluster, namespaces, target.selector)
+    if named:
+        _require_all(named, found)
+        return Selection(tuple(named), namespaces)
+    if not found:
+        where = "this cluster" if target.all_namespaces else f"namespace {namespaces[0]}"
+        which = f" with labels {target.selector}" if target.selector else ""
+        hint = (
+            "kubectl get seinodes -A --show-labels" if target.all_namespaces else "name another with -n, or all with -A"
+        )
+        raise SeimigrateError(f"there is no SeiNode{which} in {where}", hint=hint)
+    return Selection(tuple(found), namespaces)
+
+
+def _require_all(named: list[Key], found: list[Key]) -> None:
+    absent = [f"{namespace}/{name}" for namespace, name in named if (namespace, name) not in set(found)]
+    if absent:
+        raise SeimigrateError(
+            f"there is no SeiNode {', '.join(absent)}", hint=f"kubectl -n {absent[0].split('/')[0]} get seinodes"
+        )

@@ -1,0 +1,162 @@
+"""What a command touches the world with: a real cluster here, a simulated one wherever somebody hands one over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from seimigrate.cli.kubeconfig import context_namespace
+from seimigrate.cli.options import Connect
+from seimigrate.domain.kinds import Kind, Object
+from seimigrate.engine import hold, observer
+from seimigrate.engine.errors import LockedByAnother, NotFound, SeimigrateError
+from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View
+
+OnWait = Callable[[str, float], None]
+"""Is told of a holder of the lock, and for how many seconds it will be watched for signs of life."""
+
+
+class Session(Protocol):
+    """One cluster: every port that a run needs, each made when it is asked for."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """Give the Kubernetes API."""
+
+    @property
+    def clock(self) -> Clock:
+        """Give the time of day."""
+
+    @property
+    def server(self) -> str:
+        """Give what to call this cluster before people."""
+
+    @property
+    def namespace(self) -> str:
+        """Give the namespace that a command means which names none."""
+
+    def pods(self, service_account: tuple[str, str], *, required: bool) -> Pods:
+        """Give calls to pods with a ServiceAccount's token; raises an error if it is required and there is none."""
+
+    def lock(self, holder: str, seconds: float, on_wait: OnWait) -> AbstractContextManager[Lock]:
+        """Hold the cluster's lock; raises ``LockedByAnother`` if somebody alive has it."""
+
+    def view(self, namespaces: Sequence[str]) -> AbstractContextManager[View]:
+        """Watch everything that a run looks at: what nodes have in some namespaces (``""``: all), the rest anywhere."""
+
+
+OpenSession = Callable[[Connect], Session]
+
+
+def connect_session(chosen: Connect) -> Session:
+    """Connect to a real cluster; only from here on is the kubernetes client imported."""
+    return ClusterSession(chosen)
+
+
+class ClusterSession:
+    """A real cluster."""
+
+    def __init__(self, chosen: Connect) -> None:
+        from seimigrate.adapters.api import ApiCluster
+        from seimigrate.adapters.clock import SystemClock
+        from seimigrate.adapters.connection import connect
+
+        self._connection = connect(chosen.context, chosen.kubeconfig)
+        self.cluster = ApiCluster(self._connection)
+        self.clock = SystemClock()
+        self.server = self._connection.host
+        self.namespace = context_namespace(chosen.context, chosen.kubeconfig)
+
+    def pods(self, service_account: tuple[str, str], *, required: bool) -> Pods:
+        """Give calls to pods by port-forward; a token that is required is got at once, before anything is changed."""
+        from seimigrate.adapters.pods import ForwardedPods, TokenSource
+
+        tokens = TokenSource(self.cluster, *service_account)
+        try:
+            if required:
+                tokens()
+        except NotFound as error:
+            namespace, name = service_account
+            raise NotFound(
+                f"ServiceAccount {namespace}/{name} is not there, with whose token the sidecars are called",
+                hint=f"kubectl -n {namespace} create serviceaccount {name}, or name one: --service-account NS/NAME",
+            ) from error
+        return ForwardedPods(self._connection, tokens)
+
+    @contextmanager
+    def lock(self, holder: str, seconds: float, on_wait: OnWait) -> Iterator[Lock]:
+        """Hold the Lease; it is let go however it ends, but when it has become somebody else's."""
+        from seimigrate.adapters.api import ApiCluster
+        from seimigrate.adapters.lease import LeaseLock
+
+        # Its own sockets and short requests: a renewal must never stand behind anything.
+        cluster = ApiCluster(self._connection.fresh(2), timeout=seconds / 3)
+        lock = LeaseLock(cluster, self.clock, holder, seconds).acquire(on_wait)
+        try:
+            yield lock
+        except LockedByAnother:
+            raise
+        except BaseException:
+            lock.release()
+            raise
+        else:
+            lock.release()
+
+    @contextmanager
+    def view(self, namespaces: Sequence[str]) -> Iterator[View]:
+        """Watch; with some namespaces only, the controller and the policies are watched apart, in all."""
+        from seimigrate.adapters.watch import WatchedView
+
+        started: list[WatchedView] = []
+
+        def watch(kinds: Sequence[Kind], where: Sequence[str], optional: Sequence[Kind]) -> WatchedView:
+            started.append(WatchedView(self._connection, kinds, where, optional=optional))
+            return started[-1].start()
+
+        try:
+            if "" in namespaces:
+                yield watch((*observer.WATCHED, *hold.WATCHED), (), observer.OPTIONAL)
+            else:
+                near = watch(observer.WATCHED, namespaces, observer.OPTIONAL)
+                yield TwoViews(near, watch(hold.WATCHED, (), ()), hold.WATCHED)
+        finally:
+            for view in started:
+                view.stop()
+
+
+class TwoViews:
+    """Two views as one: some kinds are seen by the second one, all others by the first."""
+
+    def __init__(self, first: View, second: View, of_second: Sequence[Kind]) -> None:
+        self._first = first
+        self._second = second
+        self._of_second = frozenset(of_second)
+
+    def _of(self, kind: Kind) -> View:
+        return self._second if kind in self._of_second else self._first
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """Give the newest known state of an object."""
+        return self._of(kind).get(kind, namespace, name)
+
+    def list(self, kind: Kind, namespace: str = "") -> Sequence[Object]:
+        """Give the newest known state of all objects of a kind."""
+        return self._of(kind).list(kind, namespace)
+
+    def saw(self, kind: Kind, body: Object) -> None:
+        """Take in the answer to a write of ours."""
+        self._of(kind).saw(kind, body)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the first view; what the second one has heard by then is seen at the next look."""
+        self._first.wait(seconds)
+        self._second.wait(0)
+
+
+def cluster_id(cluster: Cluster) -> str:
+    """Give the uid of namespace kube-system, which tells a cluster from every other; raises ``SeimigrateError``."""
+    found = cluster.get(Kind.NAMESPACE, "", "kube-system")
+    if found is None:
+        raise SeimigrateError("namespace kube-system is not there", hint="is this a Kubernetes cluster?")
+    return str(found["metadata"]["uid"])

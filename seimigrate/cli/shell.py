@@ -1,0 +1,93 @@
+"""What every command shares: the streams, the format, the question before something is changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from seimigrate.cli.options import Format, Output
+from seimigrate.cli.session import OpenSession
+from seimigrate.engine.errors import SeimigrateError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Interrupted(BaseException):
+    """A person, or whatever ends processes, asked this one to stop."""
+
+
+@dataclass
+class Shell:
+    """One call of the program; ``acting`` tells whether it may have changed anything yet."""
+
+    open_session: OpenSession
+    json: bool = False
+    verbose: bool = False
+    acting: bool = False
+
+    def begin(self, output: Output) -> None:
+        """Take in how to print, before anything is printed."""
+        from seimigrate.render import logs
+
+        self.json = output.output is Format.JSON
+        self.verbose = output.verbose
+        colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        logs.configure(as_json=self.json, verbose=self.verbose, colour=colour)
+
+    def show(self, data: Callable[[], dict[str, Any]], table: Callable[[Console], None]) -> None:
+        """Print a result in the format that was asked for."""
+        if self.json:
+            from seimigrate.render import jsonout
+
+            print(jsonout.dumps(data()))  # noqa: T201 - results are what stdout is for
+            return
+        from seimigrate.render.console import console
+
+        on = console(sys.stdout)
+        with on.capture() as shown:
+            table(on)
+        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in shown.get().splitlines()))
+
+    def must_be_able_to_ask(self, yes: bool) -> None:
+        """Raise ``UsageError`` where a question is due and nobody is there to answer it."""
+        if not yes and not sys.stdin.isatty():
+            raise UsageError("there is no terminal to ask on, and this changes things", hint="add --yes")
+
+    def ask(self, yes: bool, heading: str, rows: Sequence[tuple[str, str]]) -> None:
+        """Show what is about to be done and ask; raises ``SeimigrateError`` for anything but yes."""
+        if yes:
+            return
+        width = max(len(name) for name, _ in rows)
+        lines = [heading, *(f"  {name:<{width}}  {text}" for name, text in rows)]
+        sys.stderr.write("\n".join(lines) + "\ngo on? [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise SeimigrateError("not confirmed: nothing was changed")
+
+    def complain(self, message: str, hint: str, code: int) -> None:
+        """Say on stderr what went wrong, and what to type next."""
+        if self.json:
+            from seimigrate.render import jsonout
+
+            sys.stderr.write(json.dumps(jsonout.error(message, hint, code)) + "\n")
+        else:
+            sys.stderr.write(f"error: {message}\n" + (f"  hint: {hint}\n" if hint else ""))
+
+
+def shell_of(ctx: typer.Context) -> Shell:
+    """Give the shell that this call was made with."""
+    shell = ctx.find_object(Shell)
+    assert shell is not None
+    return shell
+
+
+def leave(code: int) -> NoReturn:
+    """End the command with an exit code."""
+    raise typer.Exit(code)

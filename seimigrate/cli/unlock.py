@@ -1,0 +1,51 @@
+"""``unlock``: break the lock of a run that is surely gone."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from seimigrate.adapters.lease import LeaseLock
+from seimigrate.cli.carrying import holder
+from seimigrate.cli.options import Acting, Connect, Output
+from seimigrate.cli.shell import shell_of
+from seimigrate.cli.status import alive
+from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
+from seimigrate.engine.errors import Conflict, SeimigrateError
+from seimigrate.render import jsonout
+
+ATTEMPTS = 5
+"""A living holder renews the Lease now and then, between our reading and our writing it."""
+
+
+def unlock(ctx: typer.Context, acting: Acting, connect: Connect, output: Output) -> None:
+    """Break the lock of a run that is surely gone."""
+    shell = shell_of(ctx)
+    shell.begin(output)
+    shell.must_be_able_to_ask(acting.yes)
+    session = shell.open_session(connect)
+    lock = LeaseLock(session.cluster, session.clock, holder())
+    held_by = lock.peek()
+    if held_by is not None:
+        lease = session.cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, LEASE_NAME)
+        lives = alive(lease, session.clock.now())
+        signs = "it renewed the lock just now: it is NOT gone" if lives else "no sign of life within its lease"
+        shell.ask(acting.yes, "break the lock:", [("cluster", session.server), ("holder", held_by), ("state", signs)])
+        shell.acting = True
+        held_by = _break(lock)
+    told = f"the lock of {held_by} is broken" if held_by else "nobody holds the lock"
+    shell.show(lambda: jsonout.unlocked(held_by), lambda _: _say(f"{told}\n\nnext: seimigrate status"))
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _break(lock: LeaseLock) -> str | None:
+    for _ in range(ATTEMPTS):
+        try:
+            return lock.break_lock()
+        except Conflict:
+            continue
+    raise SeimigrateError("the lock changes all the time: its holder lives", hint="seimigrate status")

@@ -1,0 +1,128 @@
+"""Results as JSON: the same input gives the same bytes, and a key is there even where its value is null.
+
+docs/output.md is their description; ``version`` grows when a key goes or changes its meaning.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from seimigrate.domain.prospect import Prospect
+from seimigrate.render.pages import EndedLine, EndedPage, PlanPage, StatusLine, StatusPage
+
+VERSION = 1
+
+Json = dict[str, Any]
+
+
+def dumps(data: Json) -> str:
+    """Write JSON for machines that people read, too; ASCII alone, whatever the terminal can show."""
+    return json.dumps(data, indent=2)
+
+
+def plan(page: PlanPage) -> Json:
+    """Give ``plan -o json``."""
+    summary = {
+        "nodes": len(page.lines),
+        "pending": page.pending,
+        "blocked": page.blocked,
+        "done": page.done,
+        "restarts": page.restarts,
+    }
+    return {
+        "version": VERSION,
+        "migration": page.migration,
+        "cluster": page.cluster,
+        "fingerprint": page.fingerprint,
+        "summary": summary,
+        "nodes": [_prospect(line) for line in _ordered(page.lines)],
+    }
+
+
+def _prospect(line: Prospect) -> Json:
+    return {
+        "namespace": line.namespace,
+        "name": line.name,
+        "mode": line.mode,
+        "chain": line.chain,
+        "shape": {"template": line.template, "pod": line.pod},
+        "stage": line.stage,
+        "restarts": line.restarts,
+        "changes": [
+            {"stage": c.stage, "kind": c.kind, "path": c.path, "before": c.before, "after": c.after}
+            for c in line.changes
+        ],
+        "blockers": [asdict(blocker) for blocker in line.blockers],
+        "warnings": [*line.warnings],
+    }
+
+
+def status(page: StatusPage) -> Json:
+    """Give ``status -o json``."""
+    summary = {
+        "nodes": len(page.lines),
+        "open": sum(line.open for line in page.lines),
+        "held": sum(line.held for line in page.lines),
+        "guarded": sum(line.guarded for line in page.lines),
+        "safeToUpgradeController": page.safe,
+    }
+    return {
+        "version": VERSION,
+        "run": asdict(page.run) if page.run else None,
+        "summary": summary,
+        "nodes": [_status(line) for line in _ordered(page.lines)],
+    }
+
+
+def _status(line: StatusLine) -> Json:
+    return {
+        "namespace": line.namespace,
+        "name": line.name,
+        "mode": line.mode,
+        "chain": line.chain,
+        "shape": {"template": line.template, "pod": line.pod},
+        "stage": line.stage,
+        "direction": line.direction,
+        "outcome": line.outcome,
+        "held": line.held,
+        "guarded": line.guarded,
+        "reason": line.reason,
+        "failure": line.failure,
+        "notes": [*line.notes],
+    }
+
+
+def ended(page: EndedPage) -> Json:
+    """Give what ``apply``, ``hold`` and ``rollback`` print with ``-o json``."""
+    return {"version": VERSION, "run": page.run, "nodes": [_ended(line) for line in _ordered(page.lines)]}
+
+
+def _ended(line: EndedLine) -> Json:
+    return {
+        "namespace": line.namespace,
+        "name": line.name,
+        "outcome": line.outcome,
+        "stage": line.stage,
+        "reason": line.reason,
+        "failure": line.failure,
+        "blockers": [asdict(blocker) for blocker in line.blockers],
+        "held": line.held,
+        "restarts": line.restarts,
+        "notes": [*line.notes],
+    }
+
+
+def _ordered(lines: Any) -> Any:
+    return sorted(lines, key=lambda line: (line.namespace, line.name))
+
+
+def unlocked(holder: str | None) -> Json:
+    """Give ``unlock -o json``: who held the lock that was broken, null if nobody did."""
+    return {"version": VERSION, "holder": holder}
+
+
+def error(message: str, hint: str, code: int) -> Json:
+    """Give an error as it goes to stderr with ``-o json``."""
+    return {"version": VERSION, "error": {"message": message, "hint": hint, "exitCode": code}}

@@ -1,0 +1,62 @@
+"""Short texts for things that are long: paths, values, lists of nodes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from seimigrate.domain.changes import Change
+
+_CONTAINER = re.compile(r"^spec\.template\.spec\.(?:initContainers|containers)\[name=([^\]]+)\]\.?")
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
+CONTEXT = 24
+"""Characters shown on both sides of what differs in a long text."""
+
+
+def where(change: Change) -> str:
+    """Give a change's field; one of a container begins with the container's name."""
+    found = _CONTAINER.match(change.path)
+    return f"{found.group(1)}: {change.path[found.end() :]}" if found else change.path
+
+
+def what(change: Change) -> str:
+    """Give what a change does to its field: only the part that differs, where the text around it is long."""
+    if change.before is None:
+        return f"+ {_text(change.after)}"
+    if change.after is None:
+        return f"- {_text(change.before)}"
+    before, after = _differing(_text(change.before), _text(change.after))
+    return f"{before} → {after}" if len(before) + len(after) <= 2 * CONTEXT else f"{before}\n→ {after}"
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return _DIGEST.sub(r"\1…", text)
+
+
+def _differing(before: str, after: str) -> tuple[str, str]:
+    if max(len(before), len(after)) <= 2 * CONTEXT:
+        return before, after
+    shorter = min(len(before), len(after))
+    head = next((i for i in range(shorter) if before[i] != after[i]), shorter)
+    tail = next((i for i in range(shorter - head) if before[-1 - i] != after[-1 - i]), shorter - head)
+    return _window(before, head, tail), _window(after, head, tail)
+
+
+def _window(text: str, head: int, tail: int) -> str:
+    begin, end = max(0, head - CONTEXT), min(len(text), len(text) - tail + CONTEXT)
+    shown = text[begin:end].replace("\n", "⏎")
+    return f"{'…' if begin else ''}{shown}{'…' if end < len(text) else ''}"
+
+
+def few(names: Sequence[str], most: int = 3) -> str:
+    """Give some names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """Give a number with its noun: ``1 node``, ``2 nodes``."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,73 @@
+"""The program starts fast, tells what it can do, and touches no cluster for that."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from seimigrate import __version__
+
+COMMANDS = ["plan", "apply", "status", "rollback", "hold", "unlock", "schema"]
+PROBE = """
+import sys
+from seimigrate.cli.app import main
+code = main(sys.argv[1:])
+heavy = {"kubernetes", "urllib3", "tenacity", "websocket", "structlog"} & set(sys.modules)
+print("imported:", sorted(heavy), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", PROBE, *words], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["schema"], ["plan", "--help"], ["apply", "--help"]], ids=" ".join
+)
+def test_what_needs_no_cluster_imports_no_client(words: list[str]) -> None:
+    done = run(*words)
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1] == "imported: []"
+
+
+def test_help_names_every_command() -> None:
+    listed = run("--help").stdout.partition("Commands:")[2].splitlines()
+    assert sorted(line.split()[0] for line in listed if line.strip()) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_option_is_explained(command: str) -> None:
+    done = run(command, "--help")
+    assert done.returncode == 0
+    options = [line for line in done.stdout.splitlines() if line.strip().startswith("-")]
+    assert all(len(line) <= 100 for line in done.stdout.splitlines())
+    assert options
+
+
+def test_the_version_is_the_packages() -> None:
+    assert run("--version").stdout == f"seimigrate {__version__}\n"
+
+
+def test_the_schema_is_json() -> None:
+    schema = json.loads(run("schema").stdout)
+    assert schema["title"] == "seimigrate plan"
+
+
+def test_unknown_words_are_a_usage_error_on_stderr() -> None:
+    for words in (["plan", "--nonsense"], ["nonsense"], ["apply", "--hold", "tight"], ["plan", "--strategy", "both"]):
+        done = run(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "Error:" in done.stderr
+
+
+def test_it_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "seimigrate", "--version"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"seimigrate {__version__}\n")

@@ -1,0 +1,48 @@
+"""``unlock``."""
+
+from __future__ import annotations
+
+from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
+from seimigrate.simulation.world import World
+from tests.cli.world import WorldSession, hold_lock, say
+
+
+def holder(world: World) -> str:
+    lease = world.view.get(Kind.LEASE, SYSTEM_NAMESPACE, LEASE_NAME)
+    assert lease is not None
+    return str(lease["spec"].get("holderIdentity", ""))
+
+
+def test_a_free_lock_needs_no_breaking() -> None:
+    told = say(WorldSession(World()), "unlock", "--yes")
+    assert (told.code, told.out) == (0, "nobody holds the lock\n\nnext: seimigrate status\n")
+
+
+def test_it_breaks_the_lock_and_tells_whose_it_was() -> None:
+    world = World()
+    hold_lock(world, age=100)
+    told = say(WorldSession(world), "unlock", typed="yes\n")
+    assert told.code == 0
+    assert "ann@there:1" in told.err
+    assert "no sign of life" in told.err
+    assert "the lock of ann@there:1 is broken" in told.out
+    assert holder(world) == ""
+
+
+def test_it_warns_of_a_holder_that_lives() -> None:
+    world = World()
+    hold_lock(world)
+    told = say(WorldSession(world), "unlock", typed="n\n")
+    assert told.code == 1
+    assert "NOT gone" in told.err
+    assert holder(world) == "ann@there:1"
+
+
+def test_without_a_terminal_it_takes_yes() -> None:
+    world = World()
+    hold_lock(world)
+    assert say(WorldSession(world), "unlock").code == 2
+    assert holder(world) == "ann@there:1"
+    told = say(WorldSession(world), "unlock", "--yes", "-o", "json")
+    assert (told.code, told.json) == (0, {"version": 1, "holder": "ann@there:1"})
+    assert holder(world) == ""

@@ -1,0 +1,112 @@
+"""The command line on a simulated world: one call of the program, with what it printed."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from unittest.mock import patch
+
+from seimigrate.cli.app import main
+from seimigrate.cli.options import Connect
+from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.engine.errors import LockedByAnother
+from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View
+from seimigrate.simulation.world import SPLIT_IMAGE, World
+
+SEI = "sei"
+DIGEST = SPLIT_IMAGE.partition("@")[2]
+SPLIT = ("--set", f"sidecars.accepted=[{{digest: '{DIGEST}'}}]", "--set", f"sidecars.image={SPLIT_IMAGE}")
+GO = (*SPLIT, "--accept-unjudged-policy")
+
+
+@dataclass
+class WorldSession:
+    """A session on a world; ``other`` is somebody else who holds the lock."""
+
+    world: World
+    namespace: str = SEI
+    server: str = "https://simulated"
+    other: str = ""
+    opened: list[str] = field(default_factory=list)
+    on_view: Callable[[], None] | None = None
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.world.cluster
+
+    @property
+    def clock(self) -> Clock:
+        return self.world.clock
+
+    def pods(self, service_account: tuple[str, str], *, required: bool) -> Pods:
+        self.opened.append(f"pods {'/'.join(service_account)} {required}")
+        return self.world.pods
+
+    @contextmanager
+    def lock(self, holder: str, seconds: float, on_wait: Callable[[str, float], None]) -> Iterator[Lock]:
+        self.opened.append("lock")
+        if self.other:
+            on_wait(self.other, seconds)
+            raise LockedByAnother(f"{self.other} holds the lock", hint="seimigrate unlock")
+        self.world.add_namespace(SYSTEM_NAMESPACE)
+        self.world.lock = self.world.lock.take_over()
+        yield self.world.lock
+        self.opened.append("released")
+
+    @contextmanager
+    def view(self, namespaces: Sequence[str]) -> Iterator[View]:
+        self.opened.append(f"view {','.join(namespaces)}")
+        if self.on_view is not None:
+            self.on_view()
+        yield self.world.view
+
+
+class Terminal(io.StringIO):
+    """A stdin on which a person has typed something."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a call printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def say(session: WorldSession, *words: str, typed: str | None = None) -> Said:
+    """Call the program; ``typed`` is what a person answers, without it there is no terminal."""
+    out, err = io.StringIO(), io.StringIO()
+    stdin = io.StringIO() if typed is None else Terminal(typed)
+
+    def open_session(chosen: Connect) -> WorldSession:
+        session.opened.append(f"connect {chosen.context}")
+        return session
+
+    with redirect_stdout(out), redirect_stderr(err), patch("sys.stdin", stdin):
+        code = main(words, open_session)
+    return Said(code, out.getvalue(), err.getvalue())
+
+
+def hold_lock(world: World, holder: str = "ann@there:1", token: str = "r9-aaaaaa", age: float = 0.0) -> Object:
+    """Put a Lease there as a run leaves it that renewed it ``age`` seconds ago."""
+    renewed = datetime.fromtimestamp(world.clock.now() - age, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    annotations = {"seimigrate.sei.io/run": token}
+    world.add_namespace(SYSTEM_NAMESPACE)
+    lease = {
+        "metadata": {"namespace": SYSTEM_NAMESPACE, "name": LEASE_NAME, "annotations": annotations},
+        "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": renewed},
+    }
+    return world.cluster.put(Kind.LEASE, lease)
