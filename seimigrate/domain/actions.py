@@ -24,10 +24,13 @@ class Perform:
 
 @dataclass(frozen=True, slots=True)
 class Relabel:
-    """After a takeover: put the new run's token on a held object, so that every patch of the old run fails."""
+    """After a takeover: put the new run's token on a held object, so that every patch of the old run fails.
+
+    ``old`` is ``None`` for an object that the old run was about to hold.
+    """
 
     kind: str
-    old: str
+    old: str | None
     new: str
 
 

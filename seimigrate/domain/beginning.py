@@ -63,11 +63,13 @@ def go_on(record: Record, view: Seen, plan: Plan, options: Options, now: float) 
         return _adopted(record, options, now)
     released = record.outcome is Outcome.DONE_HELD and not checks.outlook(view, plan).changes
     if released and options.goal is StageName.RELEASE:
-        return replace(_adopted(record, options, now), stage=StageName.RELEASE)
+        return replace(_adopted(record, options, now), plan=plan.digest, stage=StageName.RELEASE)
     return begin(view, plan, options, now, left=record)
 
 
 def _adopted(record: Record, options: Options, now: float) -> Record:
+    """Make a record this run's own; what the controller said counts on after a crash, but not after an end."""
+    ended = record.outcome is not None
     return replace(
         record,
         run=options.run,
@@ -75,8 +77,8 @@ def _adopted(record: Record, options: Options, now: float) -> Record:
         force=record.force or options.force,
         outcome=None,
         reason="",
-        declined="",
-        agreed=None,
+        declined="" if ended else record.declined,
+        agreed=None if ended else record.agreed,
         since=now,
     )
 
@@ -95,6 +97,9 @@ def go_back(record: Record, view: Seen, options: Options, to: StageName | None, 
         back_to=to,
         failure=None,
         blocked=(),
+        refused=None,
+        declined="",
+        agreed=None,
         lifting=False,
         intent=record.intent if record.open else None,
         stage=record.stage if record.open else StageName.RELEASE,

@@ -34,7 +34,8 @@ def takeover(record: Record, view: Seen) -> Action | None:
     """Put this run's token wherever an earlier run's could still let it write; ``None`` if it is nowhere."""
     for kind, obj in (("StatefulSet", view.statefulset), ("Service", view.service)):
         token = seen.hold_of(obj)
-        if token is not None and token != record.run and seen.owned_by(obj, view.seinode):
+        outdated = token != record.run if token is not None else _was_about_to_hold(record, kind)
+        if outdated and seen.owned_by(obj, view.seinode):
             return Relabel(kind, token, record.run)
     intent, pod = record.intent, view.pod
     if intent is None or intent.do is not Do.REPLACE or intent == view.performed or pod is None:
@@ -43,6 +44,11 @@ def takeover(record: Record, view: Seen) -> Action | None:
     if intent.token != record.run and intent.pod == pod["metadata"]["uid"] and fence != record.run:
         return Fence(intent.pod, record.run)
     return None
+
+
+def _was_about_to_hold(record: Record, kind: str) -> bool:
+    intent = record.intent
+    return intent is not None and intent.kind == kind and intent.token != record.run and _puts_hold(intent)
 
 
 def _stopped(at: Situation) -> Action | None:
@@ -121,6 +127,10 @@ def _holds(intent: Intent) -> bool:
     return any(change.path == f"metadata.labels[{HOLD_LABEL}]" for change in intent.changes)
 
 
+def _puts_hold(intent: Intent) -> bool:
+    return any(c.path == f"metadata.labels[{HOLD_LABEL}]" and c.after is not None for c in intent.changes)
+
+
 def _of_template(intent: Intent) -> bool:
     return any(change.path.startswith("spec.template.") for change in intent.changes)
 
@@ -129,7 +139,7 @@ def _settle_replace(at: Situation, intent: Intent) -> Action:
     pod = at.seen.pod
     if pod is None or pod["metadata"]["uid"] != intent.pod or seen.terminating(pod):
         return Note(at.record.settled(at.now, done=True))
-    if at.seen.refused:
+    if at.seen.refused and intent.evict:
         return refused(at)
     if not _template_as_left(at):
         return Note(at.record.settled(at.now, done=False))

@@ -80,6 +80,7 @@ class Record:
 
     ``run`` is the fencing token of the run that may act on it. ``back_to`` is the stage at whose end a way back
     stops, ``None`` for all the way. ``changes`` are the fields that we changed and did not take back, in order.
+    ``attempts`` counts how often this pod was marked ready, and ``marked`` is when it last was.
     """
 
     namespace: str
@@ -105,6 +106,7 @@ class Record:
     intent: Intent | None = None
     replaced: tuple[str, ...] = ()
     attempts: int = 0
+    marked: float | None = None
     asked: Change | None = None
     agreed: float | None = None
     refused: float | None = None
@@ -137,21 +139,21 @@ class Record:
 
     def settled(self, now: float, *, done: bool) -> Record:
         """Give the record after its intent was carried out, or given up."""
+        if self.intent is not None and self.intent.do is Do.MARK_READY:
+            # A sidecar that is told again and again makes no progress: the pod's deadline goes on.
+            return replace(self, intent=None, attempts=self.attempts + done, marked=now if done else self.marked)
         record = replace(self, intent=None, since=now)
         if self.intent is None or not done:
             return record
         if self.intent.do is Do.REPLACE:
-            return replace(record, replaced=(*self.replaced, self.intent.pod), attempts=0, refused=None)
-        if self.intent.do is Do.MARK_READY:
-            return replace(record, attempts=self.attempts + 1)
+            return replace(record, replaced=(*self.replaced, self.intent.pod), attempts=0, marked=None, refused=None)
         return replace(record, changes=merged(self.changes, self.intent.changes))
 
     def turning_back(self, reason: str, now: float) -> Record:
         """Give the record of a node that failed and goes back; its hold stays if it was held before."""
         back_to = StageName.HOLD if self.held_before else None
-        return replace(
-            self, direction=Direction.BACK, back_to=back_to, failure=reason, intent=None, since=now, agreed=None
-        )
+        back = replace(self, direction=Direction.BACK, back_to=back_to, failure=reason)
+        return replace(back, intent=None, since=now, agreed=None, refused=None)
 
     def ended(self, outcome: Outcome, reason: str = "") -> Record:
         """Give the record of a node whose way ended, for now."""

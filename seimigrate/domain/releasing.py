@@ -35,11 +35,12 @@ def release(at: Situation) -> Action:
         return stay(at, record.declined)
     if at.plan.release.agreement == 0:
         return stay(at, "the plan says to stay held")
-    if wants := _wants_another_image(at):
-        return stay(at, wants)
-    if record.agreed is None:
-        return _ask(at)
-    return _polls(at, record.agreed)
+    try:
+        if wants := _wants_another_image(at):
+            return stay(at, wants)
+        return _ask(at) if record.agreed is None else _polls(at, record.agreed)
+    except shapes.NotWired as error:
+        return stay(at, f"the template is not what it was: {error}")
 
 
 def unfreeze(at: Situation) -> Action | None:

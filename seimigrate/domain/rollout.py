@@ -23,6 +23,8 @@ PATIENCE = 90.0
 """Seconds for which a node that is held, but not frozen, is left to its controller to be marked ready."""
 SETTLES = 15.0
 """Seconds that a sidecar is given to answer 200 after it was marked ready, before it is marked again."""
+MARKS = 3
+"""How often a sidecar is marked ready; one that does not take it then is stuck, and its pod's deadline passes."""
 _TASKS = uuid.UUID("6f1c5c59-2f0e-5d3b-9a56-8b0d5f0f7a3e")
 
 
@@ -101,7 +103,7 @@ def replace_pod(at: Situation) -> Action | None:
     pod = at.seen.pod
     if pod is None:
         return _waiting(at, "a pod to be made")
-    if seen.terminating(pod):
+    if seen.terminating(pod) or pod["metadata"]["uid"] in at.record.replaced:
         return _stopping(at)
     if seen.at_update_revision(pod, at.statefulset):
         return None
@@ -137,7 +139,7 @@ def _stopping(at: Situation) -> Action:
 def mark_ready(at: Situation) -> Action | None:
     """Mark a node ready whose sidecar asks for it, while the controller cannot, and never against an intent."""
     pod = at.seen.pod
-    if pod is None or seen.pod_ready(pod) or not at.record.was_ready or not at.record.holds:
+    if pod is None or seen.pod_ready(pod) or not at.record.was_ready:
         return None
     if not _runs(pod, at.plan.parameters.containers.sidecar):
         return None
@@ -147,8 +149,9 @@ def mark_ready(at: Situation) -> Action | None:
         return ask
     if at.answer(Question.HEALTH).status != 503:
         return None
-    if at.record.attempts and not at.late(SETTLES):
-        return Wait("the sidecar to get ready after it was marked", RECHECK)
+    marked = at.record.marked
+    if marked is not None and (at.record.attempts >= MARKS or not at.late(SETTLES, marked)):
+        return None
     return _mark(at, pod)
 
 

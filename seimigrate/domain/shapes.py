@@ -71,9 +71,9 @@ class Wiring:
 
     @property
     def moved(self) -> bool:
-        """Tell whether the image splits and everything that asks for health asks the public port."""
+        """Tell whether everything that asks for health asks the public port; the image is another question."""
         asks = {probe.port for probe in self.probes} | ({self.gate} - {None})
-        return self.splits and asks <= {self.plan_port}
+        return asks <= {self.plan_port}
 
     @property
     def enforced(self) -> bool:

@@ -94,9 +94,12 @@ class Runner:
                 return self._journal.save(action.record)
             case Perform():
                 self._write(record, lambda: self._perform(record, view, action.intent))
+            # Whoever took over wrote the journal first. So a run that can still write it is the last one.
             case Relabel():
+                record = self._journal.save(record)
                 self._write(record, lambda: self._relabel(record, view, action))
             case Fence():
+                record = self._journal.save(record)
                 self._write(record, lambda: self._fence(record, view, action))
             case ProveHold():
                 self._prove(record, view)
@@ -155,6 +158,10 @@ class Runner:
         if seen.hold_of(obj) is not None:
             label = f"/metadata/labels/{HOLD_LABEL.replace('/', '~1')}"
             guards.append({"op": "test", "path": label, "value": record.run})
+        else:
+            # JSON Patch cannot test that a label is absent: without this, a slept run could overwrite a newer token.
+            version = obj["metadata"]["resourceVersion"]
+            guards.append({"op": "test", "path": "/metadata/resourceVersion", "value": version})
         written = self._ports.cluster.patch(kind, record.namespace, record.name, [*guards, *operations])
         self._ports.view.saw(kind, written)
 
@@ -212,8 +219,11 @@ class Runner:
         obj = view.statefulset if kind is Kind.STATEFUL_SET else view.service
         assert obj is not None
         label = Change("hold", action.kind, f"metadata.labels[{HOLD_LABEL}]", action.old, action.new)
-        uid = {"op": "test", "path": "/metadata/uid", "value": obj["metadata"]["uid"]}
-        operations = [uid, *changing.to_patch(obj, [label])]
+        guards = [{"op": "test", "path": "/metadata/uid", "value": obj["metadata"]["uid"]}]
+        if action.old is None:
+            version = obj["metadata"]["resourceVersion"]
+            guards.append({"op": "test", "path": "/metadata/resourceVersion", "value": version})
+        operations = [*guards, *changing.to_patch(obj, [label])]
         self._ports.view.saw(kind, self._ports.cluster.patch(kind, record.namespace, record.name, operations))
 
     def _fence(self, record: Record, view: Seen, action: Fence) -> None:

@@ -150,7 +150,7 @@ def _left(case: Case, resource: str, label: str) -> Iterator[Violation]:
         journal = case.history.last_journal(namespace, node_of(thing["metadata"]))
         outcome = journal.get("outcome")
         last = max((request.at for request in case.requests), default=0.0)
-        if label == FREEZE and outcome is not None:
+        if label == FREEZE and outcome not in (None, "paused", "failed"):
             yield Violation(5, last, "", f"{resource} {namespace}/{name}", "is left frozen though its node is settled")
         if label == HOLD and not _told(outcome):
             said = "its journal has no outcome" if outcome is None else f"its journal says {outcome!r}"

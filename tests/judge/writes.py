@@ -73,6 +73,11 @@ def covered(case: Case) -> Iterator[Violation]:
     yield from _fenced(case)
 
 
+def _paths(body: object) -> str:
+    steps = body if isinstance(body, list) else []
+    return ", ".join(f"{step.get('op')} {step.get('path')}" for step in steps)
+
+
 def _written(case: Case, request: Request) -> Iterator[Violation]:
     if request.verb not in ("patch", "update") or request.subresource:
         yield broken(4, request, "seimigrate changes StatefulSets and Services by patches of what is there, only")
@@ -85,7 +90,7 @@ def _written(case: Case, request: Request) -> Iterator[Violation]:
         return
     held = _hold(before)
     if held is not None and not _tests(request.body, held):
-        yield broken(4, request, f"does not test the hold label, which was {held}")
+        yield broken(4, request, f"does not test the hold label, which was {held}; it patches {_paths(request.body)}")
     if not differences(bare(before), bare(after)):
         return
     journal = case.history.journal(request.namespace, node_of(after["metadata"]), request)

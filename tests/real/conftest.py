@@ -1,0 +1,55 @@
+"""Fixtures: a node on the real control plane, with rights, models and a judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.controlplane.process import ControlPlane
+from tests.models.real import RealModels
+from tests.real.scene import NAME, Scene, delete_namespace, forget_runs, furnished, new_namespace
+
+MakeScene = Callable[..., Scene]
+
+
+@pytest.fixture(scope="session")
+def rights(controlplane: ControlPlane) -> Iterator[ControlPlane]:
+    with furnished(controlplane):
+        yield controlplane
+
+
+@pytest.fixture
+def make_scene(rights: ControlPlane, tmp_path: Path) -> Iterator[MakeScene]:
+    """Give a function that makes a node and waits until it is ready; every run over it is judged in the end."""
+    made: list[Scene] = []
+    running: list[RealModels] = []
+
+    def make(mode: str = "fullNode", *, controller: str = "old", judged: bool = True, **node: object) -> Scene:
+        namespace = new_namespace(rights)
+        models = RealModels(rights, controller=controller, log_path=tmp_path / "pods.log")
+        models.__enter__()
+        running.append(models)
+        scene = Scene(rights, models, namespace, tmp_path)
+        models.add_node(namespace, NAME, mode, **node)  # type: ignore[arg-type]
+        if judged:
+            made.append(scene)
+        return scene
+
+    try:
+        yield make
+        for scene in made:
+            scene.judge()
+    finally:
+        for models in running:
+            models.__exit__()
+            for namespace in models.namespaces:
+                delete_namespace(rights, namespace)
+        forget_runs(rights)
+
+
+@pytest.fixture
+def scene(make_scene: MakeScene) -> Scene:
+    """Give a full node that is ready in the old shape, under the old controller."""
+    return make_scene()

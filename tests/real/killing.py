@@ -1,0 +1,76 @@
+"""Kills a process right after a write that got its node further: the next one has to go on from there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.real.gateway import Gateway, Write
+from tests.real.scene import Done, Scene
+
+_FLEETING = ("run", "since", "reason")
+"""What differs in a record that was only taken over."""
+
+
+class Killer:
+    """Runs one command again and again; each process dies after its first write that gets the node further."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._process: subprocess.Popen[str] | None = None
+        self._record: object = None
+        self.killed: list[str] = []
+
+    def run(self, command: str, *more: str, limit: int = 150) -> Done:
+        """Run until a process comes to its end by itself; gives that end."""
+        scene = self._scene
+        with Gateway(scene.controlplane.url, scene.controlplane.ca, scene.folder, self._on_write) as gateway:
+            kubeconfig = _through(gateway, scene.kubeconfig, scene.folder / "gateway.kubeconfig")
+            for _ in range(limit):
+                self._process = scene.start(command, *more, kubeconfig=kubeconfig)
+                out, err = self._process.communicate(timeout=120)
+                assert "Traceback" not in err, err
+                if self._process.returncode != -9:
+                    return Done(self._process.returncode, out, err)
+        raise AssertionError(f"no end after {limit} processes: {self.killed[-5:]}")
+
+    def _on_write(self, write: Write) -> None:
+        if write.dry_run or not self._further(write):
+            return
+        assert self._process is not None
+        self.killed.append(f"{write.method} {write.path.partition('?')[0]}")
+        self._process.kill()
+
+    def _further(self, write: Write) -> bool:
+        path = write.path.partition("?")[0]
+        if "/configmaps" in path:
+            return self._record_moved(json.loads(write.body))
+        if path.endswith("/eviction") or (write.method == "DELETE" and "/pods/" in path):
+            return True
+        return write.method == "PATCH" and not _takes_over(json.loads(write.body))
+
+    def _record_moved(self, config_map: Any) -> bool:
+        record = json.loads(config_map["data"]["record"])
+        if "nodes" in record:
+            return False
+        if record["intent"]:
+            record["intent"] = {k: v for k, v in record["intent"].items() if k not in ("at", "token")}
+        record = {key: value for key, value in record.items() if key not in _FLEETING}
+        moved, self._record = record != self._record, record
+        return moved
+
+
+def _takes_over(operations: list[Any]) -> bool:
+    changed = [operation["path"] for operation in operations if operation["op"] != "test"]
+    return all("seimigrate.sei.io~1fence" in path or "seimigrate.sei.io~1hold" in path for path in changed)
+
+
+def _through(gateway: Gateway, kubeconfig: Path, path: Path) -> Path:
+    import yaml
+
+    config = yaml.safe_load(kubeconfig.read_text())
+    config["clusters"][0]["cluster"] = {"server": gateway.url, "certificate-authority": str(gateway.ca)}
+    path.write_text(yaml.safe_dump(config))
+    return path

@@ -1,0 +1,102 @@
+"""Runs that are killed, doubled, or put to sleep while somebody takes their lock."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from seimigrate.domain.kinds import Kind
+from tests.real.conftest import MakeScene
+from tests.real.killing import Killer
+from tests.real.scene import Scene, frozen_process
+
+
+@pytest.mark.parametrize("strategy", ["staged", "merged"])
+def test_killed_after_each_write_in_turn_it_goes_on_to_the_same_end_and_back_again(
+    make_scene: MakeScene, strategy: str
+) -> None:
+    scene = make_scene(judged=False)
+    before, service = scene.statefulset["spec"], scene.service["spec"]
+    there = Killer(scene)
+    done = there.run("apply", "--strategy", strategy, "--lease-seconds", "2")
+    assert done.code == 9, done.err
+    assert len(there.killed) > 20, there.killed
+    restarts = 2 if strategy == "staged" else 1
+    assert len(scene.record["replaced"]) == restarts
+    print(f"{strategy}: killed {len(there.killed)} times on the way there, {restarts} restarts")
+    if strategy == "merged":
+        back = Killer(scene)
+        done = back.run("rollback", "--lease-seconds", "2")
+        assert done.code == 0, done.err
+        print(f"killed {len(back.killed)} times on the way back")
+        assert (scene.statefulset["spec"], scene.service["spec"]) == (before, service)
+        assert scene.ours() == []
+    scene.judge()
+
+
+def test_of_two_applies_at_once_one_works_and_the_other_exits_7(scene: Scene) -> None:
+    first = scene.start("apply")
+    scene.wait_for(lambda: "seimigrate.sei.io/hold" in str(scene.statefulset["metadata"]), "the first one to begin")
+    second = scene.run("apply")
+    assert second.code == 7, second.err
+    assert "hint:" in second.err
+    first.communicate(timeout=120)
+    assert first.returncode == 9
+
+
+@pytest.mark.parametrize("stage", ["expose", "ready", "release"])
+def test_a_run_that_slept_through_the_loss_of_its_lock_changes_nothing_more(scene: Scene, stage: str) -> None:
+    sleeper = scene.start("apply")
+    try:
+        scene.wait_for(lambda: _stage(scene) == stage, f"stage {stage}")
+        frozen_process(sleeper)
+        token = scene.record["run"]
+        assert scene.run("rollback").code == 0
+        mark = scene.controlplane.audit_mark()
+    finally:
+        os.kill(sleeper.pid, signal.SIGCONT)
+    _, err = sleeper.communicate(timeout=120)
+    assert sleeper.returncode == 7, err
+    changed = [
+        event["requestURI"]
+        for event in scene.controlplane.audit_events(mark)
+        if event["user"]["username"] == "operator"
+        and event["verb"] in ("create", "update", "patch", "delete")
+        and "dryRun" not in event["requestURI"]
+        and event["responseStatus"]["code"] < 300
+        and "reviews" not in event["requestURI"]
+    ]
+    assert changed == []
+    assert scene.record["run"] != token
+    assert scene.ours() == []
+
+
+def test_a_node_that_failed_before_the_kill_goes_back_afterwards(scene: Scene) -> None:
+    run = scene.start("apply")
+    scene.wait_for(lambda: _stage(scene) not in (None, "hold", "check"), "the node to begin to move")
+    scene.models.kubelet.switches(scene.namespace, "node-0").stays_unready = True
+    scene.wait_for(lambda: _record(scene).get("failure") is not None, "the node to fail")
+    run.kill()
+    run.communicate()
+    scene.models.kubelet.switches(scene.namespace, "node-0").stays_unready = False
+    done = scene.run("apply")
+    assert done.code == 6, done.err
+    assert scene.ours() == []
+    assert scene.ready
+    assert scene.models.get(Kind.POD, scene.namespace, "node-0-0")
+
+
+def _record(scene: Scene) -> dict[str, object]:
+    from seimigrate.engine.errors import NotFound
+
+    try:
+        record: dict[str, object] = scene.record
+    except NotFound:
+        return {}
+    return record
+
+
+def _stage(scene: Scene) -> object:
+    return _record(scene).get("stage")

@@ -1,0 +1,73 @@
+"""Somebody else's hand in the middle of a cutover."""
+
+from __future__ import annotations
+
+from seimigrate.domain.kinds import Kind
+from tests.real.scene import Scene
+
+PROXY_ARGUMENTS = "/spec/template/spec/initContainers/2/args"
+
+
+def test_what_others_change_beside_ours_survives_cutover_and_rollback(scene: Scene) -> None:
+    assert scene.run("apply").code == 9
+    scene.edit(Kind.STATEFUL_SET, {"op": "add", "path": f"{PROXY_ARGUMENTS}/-", "value": "--v=3"})
+    scene.edit(Kind.SERVICE, {"op": "add", "path": "/metadata/annotations", "value": {"somebody": "else"}})
+    done = scene.run("rollback")
+    assert done.code in (0, 9), done.err
+    arguments = scene.statefulset["spec"]["template"]["spec"]["initContainers"][2]["args"]
+    assert any(argument.startswith("--ignore-paths=") for argument in arguments)
+    assert scene.service["metadata"]["annotations"]["somebody"] == "else"
+
+
+def test_our_own_field_changed_by_somebody_is_named_and_left_alone_unless_forced(scene: Scene) -> None:
+    assert scene.run("apply").code == 9
+    port = {"name": "public", "port": 9100, "protocol": "TCP", "targetPort": 9101}
+    ports = [entry["name"] for entry in scene.service["spec"]["ports"]]
+    where = f"/spec/ports/{ports.index('public')}"
+    scene.edit(Kind.SERVICE, {"op": "replace", "path": where, "value": port})
+    done = scene.run("rollback", "-o", "json")
+    assert done.code in (0, 9), done.err
+    assert any("spec.ports[port=9100" in note for note in done.json["nodes"][0]["notes"])
+    assert any(entry["port"] == 9100 for entry in scene.service["spec"]["ports"])
+
+
+def test_a_hold_taken_off_in_the_middle_stops_the_node(scene: Scene) -> None:
+    run = scene.start("apply", "-o", "json")
+    scene.wait_for(lambda: "SEI_SIDECAR_PUBLIC_PORT" in str(scene.statefulset["spec"]), "the first write")
+    hold = "/metadata/labels/seimigrate.sei.io~1hold"
+    scene.edit(Kind.STATEFUL_SET, {"op": "remove", "path": hold})
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 5, (out, err)
+    assert "hold" in out
+
+
+def test_a_policy_changed_in_the_middle_stops_the_node(scene: Scene) -> None:
+    run = scene.start("apply", "-o", "json")
+    scene.wait_for(lambda: "SEI_SIDECAR_PUBLIC_PORT" in str(scene.statefulset["spec"]), "the first write")
+    path = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/seimigrate-hold"
+    scene.controlplane.admin.request("DELETE", path)
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 5, (out, err)
+    assert "seimigrate-hold is gone" in out
+
+
+def test_a_pause_asked_for_in_the_middle_goes_before_the_migration(scene: Scene) -> None:
+    run = scene.start("apply", "-o", "json")
+    scene.wait_for(lambda: "SEI_SIDECAR_PUBLIC_PORT" in str(scene.statefulset["spec"]), "the first write")
+    scene.edit(Kind.SEI_NODE, {"op": "add", "path": "/spec/paused", "value": True})
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 5, (out, err)
+    scene.wait_for(lambda: scene.statefulset["spec"]["replicas"] == 0, "the controller to scale it to zero")
+
+
+def test_a_pod_that_an_outsider_deletes_while_its_node_moves_gets_ready_again(scene: Scene) -> None:
+    run = scene.start("apply", "--strategy", "merged")
+    uid = scene.pod["metadata"]["uid"]
+    scene.wait_for(lambda: scene.pod["metadata"]["uid"] != uid, "the replacement")
+    second = scene.pod["metadata"]["uid"]
+    scene.controlplane.admin.request(
+        "DELETE", f"/api/v1/namespaces/{scene.namespace}/pods/node-0-0", body={"gracePeriodSeconds": 5}
+    )
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 9, (out, err)
+    assert scene.pod["metadata"]["uid"] != second
