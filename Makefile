@@ -14,11 +14,12 @@ PYTEST_ARGS ?=
 # True where go is there and its version is 1.26 or newer.
 GO_1_26 = [[ "$$(go env GOVERSION 2>/dev/null)" =~ ^go1\.([0-9]+) ]] && (( BASH_REMATCH[1] >= 26 ))
 
-.PHONY: help demo test lint check lock wheel clean
+.PHONY: help demo test e2e lint check lock wheel clean
 
 help:
 	@echo "make demo    a cutover in memory: nothing but Python is needed"
 	@echo "make test    all tests; those on a real API server where Go 1.26+ or KUBEBUILDER_ASSETS is there"
+	@echo "make e2e     tests on a real one-node cluster: root, Debian-like Linux, Go 1.26+; 15 minutes to build, once"
 	@echo "make lint    ruff, mypy --strict, import contracts"
 	@echo "make check   lint and test"
 	@echo "make wheel   build the wheel into dist/"
@@ -34,7 +35,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(STAMP)
-	@$(BIN)/seimigrate demo
+	@$(BIN)/python -m seimigrate.cli.demo
 
 # Real etcd, kube-apiserver and kube-controller-manager: given, built once from their Go modules, or said to be absent.
 test: $(STAMP)
@@ -43,6 +44,12 @@ test: $(STAMP)
 	elif $(GO_1_26); then assets=$$(tests/controlplane/build.sh); \
 	else echo "not run: tests on a real API server (neither Go 1.26+ nor KUBEBUILDER_ASSETS is there)"; fi; \
 	$${assets:+env KUBEBUILDER_ASSETS="$$assets"} $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+# A real kubelet, real pods, real network policies, in namespaces of its own; built once, cached outside the checkout.
+e2e: $(STAMP)
+	@if [ "$$(id -u)" = 0 ] && $(GO_1_26); then tests/controlplane/build.sh >/dev/null; tests/cluster/build.sh >/dev/null; \
+	else echo "not built: the test cluster (it needs root and Go 1.26+)"; fi; \
+	env -u KUBEBUILDER_ASSETS $(BIN)/python -m pytest tests/cluster $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -110,11 +110,11 @@ class ApiCluster:
         answer = self._object("POST", path, query=_writing(), body=request)
         return str(answer["status"]["token"])
 
-    def may(self, verb: str, kind: Kind, namespace: str, subresource: str = "", name: str = "") -> bool:
+    def may(self, verb: str, kind: Kind, namespace: str, subresource: str = "") -> bool:
         """Tell whether the API server would let us; namespace ``""`` means all (SelfSubjectAccessReview)."""
         resource = kind.resource
         asked = {"verb": verb, "group": resource.group, "resource": resource.plural, "namespace": namespace}
-        asked |= {"subresource": subresource, "name": name}
+        asked["subresource"] = subresource
         body = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",

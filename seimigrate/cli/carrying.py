@@ -74,6 +74,7 @@ def carry(shell: Shell, session: Session, errand: Errand, accounts: list[str], p
     def waits(other: str, seconds: float) -> None:
         log.info(f"{other} holds the lock: waits up to {seconds:.0f} s to see whether it lives")
 
+    session.require_rights(errand.selection.namespaces, holds=errand.holds)
     with session.lock(who, acting.lease_seconds, waits) as lock:
         shell.acting = True
         with session.view(errand.selection.namespaces) as view:

@@ -9,7 +9,7 @@ from typing import Protocol
 from seimigrate.cli.kubeconfig import context_namespace
 from seimigrate.cli.options import Connect
 from seimigrate.domain.kinds import Kind, Object
-from seimigrate.engine import hold, observer
+from seimigrate.engine import hold, observer, rights
 from seimigrate.engine.errors import LockedByAnother, NotFound, SeimigrateError
 from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View
 
@@ -35,6 +35,9 @@ class Session(Protocol):
     @property
     def namespace(self) -> str:
         """Give the namespace that a command means which names none."""
+
+    def require_rights(self, namespaces: Sequence[str], *, holds: bool) -> None:
+        """Raise ``Forbidden`` naming every right that a run would lack."""
 
     def pods(self, service_account: tuple[str, str], *, required: bool) -> Pods:
         """Give calls to pods with a ServiceAccount's token; raises an error if it is required and there is none."""
@@ -67,6 +70,10 @@ class ClusterSession:
         self.clock = SystemClock()
         self.server = self._connection.host
         self.namespace = context_namespace(chosen.context, chosen.kubeconfig)
+
+    def require_rights(self, namespaces: Sequence[str], *, holds: bool) -> None:
+        """Ask the API server what we may do, before anything is done."""
+        rights.require(self.cluster, namespaces, holds=holds)
 
     def pods(self, service_account: tuple[str, str], *, required: bool) -> Pods:
         """Give calls to pods by port-forward; a token that is required is got at once, before anything is changed."""

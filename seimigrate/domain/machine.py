@@ -111,9 +111,14 @@ def _settle_patch(at: Situation, intent: Intent) -> Action:
     ours_left = intent.disown and any(e.get("manager") == MANAGER for e in obj["metadata"].get("managedFields", []))
     if seen.hold_of(obj) is None and not at.record.lifting and not _holds(intent):
         return Note(at.record.settled(at.now, done=False))
-    if State.BEFORE in states or ours_left:
-        return (at.unproven() if _of_template(intent) else None) or Perform(intent)
-    return Note(at.record.settled(at.now, done=True))
+    if State.BEFORE not in states and not ours_left:
+        return Note(at.record.settled(at.now, done=True))
+    if not _of_template(intent):
+        return Perform(intent)
+    if transforms.obstacles(changing.apply(obj, intent.changes), at.plan.parameters):
+        # Somebody changed another field since this was decided.
+        return Note(at.record.settled(at.now, done=False))
+    return at.unproven() or Perform(intent)
 
 
 def _others(intent: Intent, obj: Object) -> list[str]:
@@ -143,7 +148,8 @@ def _settle_replace(at: Situation, intent: Intent) -> Action:
         return refused(at)
     if not _template_as_left(at):
         return Note(at.record.settled(at.now, done=False))
-    if intent.evict != seen.pod_ready(pod) and at.record.refused is None:
+    past_budgets = at.record.direction is Direction.BACK and at.record.refused is not None
+    if intent.evict != seen.pod_ready(pod) and not past_budgets:
         return Note(at.record.settled(at.now, done=False))
     return at.unproven() or Perform(intent)
 

@@ -159,9 +159,10 @@ def still_asks(at: Situation) -> Action | None:
     """Look again before a mark-ready that was intended earlier: it may be done, or against somebody's intent by now."""
     if (ask := at.ask(Question.HEALTH)) is not None:
         return ask
-    if at.answer(Question.HEALTH).status not in (None, 503):
-        return Note(at.record.settled(at.now, done=True))
-    return _intent_against(at)
+    answer = at.answer(Question.HEALTH)
+    if answer.status is None:
+        return _waiting(at, f"the sidecar's health ({answer.reason})")
+    return _intent_against(at) if answer.status == 503 else Note(at.record.settled(at.now, done=True))
 
 
 def _intent_against(at: Situation) -> Action | None:
@@ -214,12 +215,20 @@ def wait(at: Situation) -> Action | None:
 def _waiting(at: Situation, what: str) -> Action:
     """Wait for a pod: told apart are starting, stuck and out of time."""
     moved = max(at.record.since, at.seen.progress)
-    trouble = seen.trouble(at.seen.pod) if at.seen.pod else ""
+    trouble = _unheeded(at) or (seen.trouble(at.seen.pod) if at.seen.pod else "")
     if trouble and at.late(at.plan.deadlines.stuck, moved):
         return at.fail(f"the pod is stuck: {trouble}")
     if at.late(at.plan.deadlines.ready.of(at.mode), moved):
         return at.fail(f"the pod made no progress for {at.plan.deadlines.ready.of(at.mode):.0f} s; waited for {what}")
     return Wait(what + (f" ({trouble})" if trouble else ""), RECHECK)
+
+
+def _unheeded(at: Situation) -> str:
+    """Say that a sidecar does not take being marked ready: other containers' trouble only follows from that."""
+    health = at.seen.answer(Question.HEALTH)
+    if at.record.attempts < MARKS or health is None or health.status != 503:
+        return ""
+    return f"its sidecar still answers 503 for health, though it was marked ready {at.record.attempts} times"
 
 
 def _slow(at: Situation, what: str) -> Action:

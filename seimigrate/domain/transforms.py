@@ -229,11 +229,10 @@ def batches(
         new = [change for change in changes if change.stage == stage]
         waiting += new
         statefulset = changing.apply(statefulset, (change for change in new if change.kind == STATEFUL_SET))
-        if new and stage.position < last and (merged or obstacles(statefulset, parameters)):
+        if not waiting or (stage.position < last and (merged or obstacles(statefulset, parameters))):
             continue
-        if waiting:
-            found.append((stage, waiting))
-            waiting = []
+        found.append((stage, waiting))
+        waiting = []
     return found
 
 

@@ -24,13 +24,12 @@ class Where(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """Some verbs on one resource, or on one named object of it."""
+    """Some verbs on one resource."""
 
     verbs: tuple[str, ...]
     kind: Kind
     where: Where
     subresource: str = ""
-    name: str = ""
 
 
 LOOK = ("get", "list", "watch")
@@ -63,7 +62,7 @@ HOLD = (
 class Reviewer(Protocol):
     """Whoever can say what we may do."""
 
-    def may(self, verb: str, kind: Kind, namespace: str, subresource: str = "", name: str = "") -> bool:
+    def may(self, verb: str, kind: Kind, namespace: str, subresource: str = "") -> bool:
         """Tell whether the API server would let us; namespace ``""`` means all of them."""
 
 
@@ -77,18 +76,14 @@ def missing(reviewer: Reviewer, rights: Sequence[Right], namespaces: Sequence[st
             resource = f"{plural}/{right.subresource}{dot}{group}"
         for place in places:
             for verb in right.verbs:
-                if not reviewer.may(verb, right.kind, place, right.subresource, right.name):
+                if not reviewer.may(verb, right.kind, place, right.subresource):
                     scope = f'in namespace "{place}"' if place else "in all namespaces"
                     yield f'verb "{verb}" on resource "{resource}" {scope}'
 
 
-def require(reviewer: Reviewer, namespaces: Sequence[str], service_account: tuple[str, str], *, holds: bool) -> None:
+def require(reviewer: Reviewer, namespaces: Sequence[str], *, holds: bool) -> None:
     """Raise ``Forbidden`` naming every right that we lack; nothing was changed by then."""
-    rights = [*NODES, *AROUND, *(HOLD if holds else ())]
-    lacking = list(missing(reviewer, rights, namespaces))
-    namespace, name = service_account
-    if not reviewer.may("create", Kind.SERVICE_ACCOUNT, namespace, "token", name):
-        lacking.append(f'verb "create" on resource "serviceaccounts/token" "{name}" in namespace "{namespace}"')
+    lacking = list(missing(reviewer, [*NODES, *AROUND, *(HOLD if holds else ())], namespaces))
     if lacking:
         raise Forbidden(
             "you may not do what this needs; missing: " + "; ".join(lacking),

@@ -43,6 +43,9 @@ class WorldSession:
     def clock(self) -> Clock:
         return self.world.clock
 
+    def require_rights(self, namespaces: Sequence[str], *, holds: bool) -> None:
+        self.opened.append(f"rights {holds}")
+
     def pods(self, service_account: tuple[str, str], *, required: bool) -> Pods:
         self.opened.append(f"pods {'/'.join(service_account)} {required}")
         return self.world.pods
