@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis profiles, and the rule that CI runs the tests on a real API server."""
+"""What all tests share: hypothesis profiles, and the rule that CI runs the tests on real servers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = (
-    ["tests.controlplane.fixtures"] if Path(__file__).with_name("controlplane").joinpath("fixtures.py").exists() else []
-)
+pytest_plugins = ["tests.controlplane.fixtures", "tests.cluster.fixtures"]
 
-REQUIRED = bool(os.environ.get("SEIMIGRATE_REQUIRE_CONTROLPLANE"))
-"""Whether a test on a real API server that is skipped is a failure."""
+REAL = {"controlplane": "real API server", "cluster": "test cluster"}
+"""The markers of tests that need something real, and what that is."""
+
+FIXTURES = {"controlplane": "controlplane", "test_cluster": "cluster"}
+"""The fixtures that give it, each with its marker."""
+
+REQUIRED = {marker for marker in REAL if os.environ.get(f"SEIMIGRATE_REQUIRE_{marker.upper()}")}
+"""The markers of those that may not be skipped: where one is, it is a failure."""
 
 # Two busy cores say nothing about a property: no deadline, and slow generation is no error.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -25,35 +29,46 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker of the tests that need a real API server."""
+    """Register the markers of the tests that need something real."""
     config.addinivalue_line("markers", "controlplane: runs on a real etcd, kube-apiserver and kube-controller-manager")
+    config.addinivalue_line("markers", "cluster: runs on a real node with kubelet, containers and network policies")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test that uses the real API server, whether its author thought of it or not."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark each test by what it needs; leave out those on the test cluster unless they are asked for.
+
+    They are asked for by a path, or by ``-m cluster``: they take minutes, and a machine for themselves.
+    """
     for item in items:
-        if "controlplane" in getattr(item, "fixturenames", ()):
-            item.add_marker("controlplane")
+        for name in FIXTURES.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(FIXTURES[name])
+    named = any("cluster" in Path(argument.partition("::")[0]).parts for argument in config.args)
+    if not named and "cluster" not in (config.option.markexpr or ""):
+        left_out = [item for item in items if item.get_closest_marker("cluster") is not None]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Make a failure of a skipped test on the real API server, where such tests are required."""
+    """Make a failure of a skipped test, where such tests are required."""
     report = yield
     skipped = report.skipped and not hasattr(report, "wasxfail")
-    if REQUIRED and skipped and item.get_closest_marker("controlplane") is not None:
-        report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} needs a real API server, and was skipped: {report.longrepr[2]}"
+    for marker in REQUIRED:
+        if skipped and item.get_closest_marker(marker) is not None:
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} needs a {REAL[marker]}, and was skipped: {report.longrepr[2]}"
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many tests ran on the real API server; CI reads this line."""
+    """Say how many tests ran on something real; CI reads these lines."""
 
-    def count(outcome: str) -> int:
+    def count(outcome: str, marker: str) -> int:
         reports = terminalreporter.stats.get(outcome, [])
-        return len({report.nodeid for report in reports if "controlplane" in getattr(report, "keywords", {})})
+        return len({report.nodeid for report in reports if marker in getattr(report, "keywords", {})})
 
-    passed, skipped = count("passed"), count("skipped")
-    if passed or skipped:
-        terminalreporter.write_line(f"real API server: {passed} passed, {skipped} skipped")
+    for marker, what in REAL.items():
+        passed, skipped = count("passed", marker), count("skipped", marker)
+        if passed or skipped:
+            terminalreporter.write_line(f"{what}: {passed} passed, {skipped} skipped")

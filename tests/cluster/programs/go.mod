@@ -1,0 +1,3 @@
+module seimigrate.test/programs
+
+go 1.26.0
