@@ -79,6 +79,7 @@ def _adopted(record: Record, options: Options, now: float) -> Record:
         reason="",
         declined="" if ended else record.declined,
         agreed=None if ended else record.agreed,
+        marked=None,  # whoever runs again has looked: the sidecar may be told once more
         since=now,
     )
 

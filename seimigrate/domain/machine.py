@@ -18,7 +18,7 @@ from seimigrate.domain.plan import Plan, StageName, Strategy
 from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
 from seimigrate.domain.releasing import release
 from seimigrate.domain.returning import freeze, hold, way_back
-from seimigrate.domain.rollout import RECHECK, Situation, refused, rollout, still_asks
+from seimigrate.domain.rollout import RECHECK, Situation, disturbed, refused, rollout, still_asks
 from seimigrate.domain.seen import Question, Seen
 
 
@@ -115,10 +115,17 @@ def _settle_patch(at: Situation, intent: Intent) -> Action:
         return Note(at.record.settled(at.now, done=True))
     if not _of_template(intent):
         return Perform(intent)
-    if transforms.obstacles(changing.apply(obj, intent.changes), at.plan.parameters):
-        # Somebody changed another field since this was decided.
+    if _has_become_harmful(at, obj, intent):
         return Note(at.record.settled(at.now, done=False))
     return at.unproven() or Perform(intent)
+
+
+def _has_become_harmful(at: Situation, obj: Object, intent: Intent) -> bool:
+    """Tell whether somebody changed other fields since this was decided, so that a pod of it could not start."""
+    try:
+        return bool(transforms.obstacles(changing.apply(obj, intent.changes), at.plan.parameters))
+    except changing.ConflictingChange:
+        return True
 
 
 def _others(intent: Intent, obj: Object) -> list[str]:
@@ -146,7 +153,7 @@ def _settle_replace(at: Situation, intent: Intent) -> Action:
         return Note(at.record.settled(at.now, done=True))
     if at.seen.refused and intent.evict:
         return refused(at)
-    if not _template_as_left(at):
+    if disturbed(at):
         return Note(at.record.settled(at.now, done=False))
     past_budgets = at.record.direction is Direction.BACK and at.record.refused is not None
     if intent.evict != seen.pod_ready(pod) and not past_budgets:
@@ -157,7 +164,7 @@ def _settle_replace(at: Situation, intent: Intent) -> Action:
 def _settle_mark(at: Situation, intent: Intent) -> Action:
     if at.seen.pod_uid != intent.pod:
         return Note(at.record.settled(at.now, done=False))
-    if at.late(at.plan.deadlines.gate, intent.at):
+    if at.late(at.plan.deadlines.gate, max(intent.at, at.record.since)):
         return at.fail("its sidecar could not be told that it is ready")
     return still_asks(at) or Perform(intent)
 
@@ -240,12 +247,6 @@ def _intend_write(at: Situation, kind: str, changes: tuple[Change, ...]) -> Acti
     if obstacles:
         return at.fail(f"the template could not start: {'; '.join(obstacles)}")
     return at.unproven() or at.intend(Intent(Do.PATCH, kind=kind, changes=(*freeze(at), *changes)))
-
-
-def _template_as_left(at: Situation) -> bool:
-    """Tell whether the template is still what we left, right before a pod is made of it."""
-    mine = (change for change in at.record.changes if change.kind == transforms.STATEFUL_SET)
-    return all(change.state(at.statefulset) is State.AFTER for change in mine)
 
 
 def _expose(at: Situation) -> Action:

@@ -80,7 +80,8 @@ def _way(view: Seen, plan: Plan, strategy: Strategy) -> tuple[tuple[Change, ...]
         writes = transforms.batches(view.statefulset, ahead.changes, plan.parameters, merged=merged)
     except shapes.NotWired:
         return (), 0
-    current = view.pod is not None and seen.at_update_revision(view.pod, view.statefulset)
+    observed = view.pod is not None and seen.rollout_observed(view.statefulset)
+    current = observed and seen.at_update_revision(view.pod or {}, view.statefulset)
     written = {stage for stage, batch in writes if any(c.kind == transforms.STATEFUL_SET for c in batch)}
     if merged:
         return ahead.changes, int(bool(written) or not current)

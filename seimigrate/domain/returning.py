@@ -17,7 +17,7 @@ from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, Object
 from seimigrate.domain.plan import StageName, StepName
 from seimigrate.domain.record import Do, Intent, Outcome
 from seimigrate.domain.releasing import lift, release, stay, unfreeze
-from seimigrate.domain.rollout import RECHECK, Situation, mark_ready, replace_pod, wait
+from seimigrate.domain.rollout import RECHECK, Situation, goes_back, mark_ready, replace_pod, wait
 from seimigrate.domain.seen import Question
 
 
@@ -61,7 +61,7 @@ def freeze(at: Situation) -> tuple[Change, ...]:
 
 def unpatch(at: Situation) -> Action | None:
     """Put every field back that we changed, exactly as it was: the template first, in one write."""
-    due = [change for change in at.record.changes if _goes_back(at, change)]
+    due = [change for change in at.record.changes if goes_back(at.record, change)]
     settled = [change for change in due if change.state(_object(at, change)) is State.BEFORE]
     if settled:
         left = tuple(change for change in at.record.changes if change not in settled)
@@ -71,11 +71,6 @@ def unpatch(at: Situation) -> Action | None:
         if (action := _put_back(at, kind, mine)) is not None:
             return action
     return None
-
-
-def _goes_back(at: Situation, change: Change) -> bool:
-    to = at.record.back_to
-    return to is None or StageName(change.stage).position > to.position
 
 
 def _object(at: Situation, change: Change) -> Object:
@@ -113,6 +108,15 @@ def _inverse(at: Situation, change: Change) -> Change:
     return replace(change, before=now, after=change.before)
 
 
+def replace_or_let_scale(at: Situation) -> Action | None:
+    """Replace the pod; where a pause has scaled the node to zero, only its controller makes a pod again.
+
+    The freeze lets it scale down, not up. With the old template back it agrees, and the hold lets it.
+    """
+    scaled_down = at.statefulset["spec"].get("replicas", 1) == 0
+    return (unfreeze(at) if scaled_down else None) or replace_pod(at)
+
+
 def verify(at: Situation) -> Action | None:
     """See the pod answer for health as it did before."""
     if (ask := at.ask(Question.HEALTH)) is not None:
@@ -142,7 +146,7 @@ def _release(at: Situation) -> Action | None:
 
 _STEPS: dict[StepName, Callable[[Situation], Action | None]] = {
     StepName.UNPATCH: unpatch,
-    StepName.REPLACE_POD: replace_pod,
+    StepName.REPLACE_POD: replace_or_let_scale,
     StepName.MARK_READY: mark_ready,
     StepName.WAIT: wait,
     StepName.VERIFY: verify,

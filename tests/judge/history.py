@@ -21,6 +21,7 @@ WHOLE = frozenset({"", "status", "ephemeralcontainers", "resize"})
 MANAGED_BY = "app.kubernetes.io/managed-by"
 SYSTEM = "seimigrate-system"
 RUN = "seimigrate-run"
+GUARD = "seimigrate-guard"
 PREFIX = "seimigrate-"
 
 
@@ -105,6 +106,10 @@ class History:
         """Give what a node's journal says at the end; empty if it says nothing."""
         states = self.states(("configmaps", namespace, PREFIX + node))
         return record_of(states[-1].object) if states else {}
+
+    def guard_at(self, moment: float) -> Json:
+        """Give what the guard's journal said at a moment: its nodes' marks, each by ``namespace/name``."""
+        return record_of(self.at(("configmaps", SYSTEM, GUARD), moment))
 
     def run(self, request: Request) -> Json:
         """Give what the run's record said when a request took effect; empty if it said nothing."""

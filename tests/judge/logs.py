@@ -260,6 +260,12 @@ class Log:
         asked = {"method": method, "path": path, "user": user, "status": status, "body": text}
         self.calls.append({"time": self.now, **pod, **asked})
 
+    def guard_journal(self, node: str, uid: str, task: str) -> None:
+        """Write in the guard's journal that a pod is about to be marked ready."""
+        intent = {"do": "mark-ready", "task": task, "pod": uid}
+        record = {"version": 1, "guard": "r1-cccccc", "looks_after": [], "nodes": {f"sei/{node}": {"intent": intent}}}
+        self._record("seimigrate-guard", "seimigrate-system", record)
+
     def mark_ready(self, node: str, uid: str, task: str, *, intent: bool = True) -> None:
         """Mark a pod ready, journaled before unless told."""
         if intent:

@@ -104,7 +104,7 @@ def _number(container: Json, name: str, otherwise: int) -> int:
 
 
 def _ignored(arguments: list[str]) -> Iterator[str]:
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         if argument.startswith("--ignore-paths="):
             yield from argument.partition("=")[2].split(",")
         elif argument == "--ignore-paths":

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from tests.judge.cover import bare, differences, uncovered
-from tests.judge.events import Json, Request
+from tests.judge.events import Call, Json, Request
 from tests.judge.history import PREFIX, node_of, node_of_pod, record_of
 from tests.judge.startable import defects
 from tests.judge.violations import FENCE, HOLD, Case, Violation, broken, broken_call
@@ -181,10 +181,20 @@ def _marked(case: Case) -> Iterator[Violation]:
         if body.get("type") != "mark-ready":
             yield broken_call(4, call, f"seimigrate gives sidecars no task of the type {body.get('type')}")
             continue
-        intent = case.history.journal_at(call.namespace, node_of_pod(call.pod), call.at).get("intent") or {}
-        expected = ("mark-ready", intent.get("task"), intent.get("pod"))
-        if (intent.get("do"), body.get("id"), call.uid) != expected:
+        if not any(_tells_of(intent, body, call.uid) for intent in _open_intents(case, call)):
             yield broken_call(4, call, f"no intent to mark it ready with task {body.get('id')} is open in the journal")
+
+
+def _open_intents(case: Case, call: Call) -> Iterator[Json]:
+    """Give what the journals said right then of the node: its own, and the guard's."""
+    node = node_of_pod(call.pod)
+    yield case.history.journal_at(call.namespace, node, call.at).get("intent") or {}
+    guarded = case.history.guard_at(call.at).get("nodes") or {}
+    yield (guarded.get(f"{call.namespace}/{node}") or {}).get("intent") or {}
+
+
+def _tells_of(intent: Json, body: Json, uid: str) -> bool:
+    return (intent.get("do"), intent.get("task"), intent.get("pod")) == ("mark-ready", body.get("id"), uid)
 
 
 def _fenced(case: Case) -> Iterator[Violation]:

@@ -70,12 +70,15 @@ class Gateway:
 
     def _serve(self, raw: socket.socket) -> None:
         with contextlib.suppress(OSError, ssl.SSLError, ValueError), raw:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client = self._own.wrap_socket(raw, server_side=True)
             head, rest = _read_head(client)
             if not head:
                 return
             method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
-            upstream = self._to.wrap_socket(socket.create_connection(self._upstream), server_hostname="127.0.0.1")
+            plain = socket.create_connection(self._upstream)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            upstream = self._to.wrap_socket(plain, server_hostname="127.0.0.1")
             with upstream:
                 if _header(head, b"upgrade"):
                     upstream.sendall(head + b"\r\n\r\n" + rest)

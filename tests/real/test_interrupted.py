@@ -20,7 +20,7 @@ def test_killed_after_each_write_in_turn_it_goes_on_to_the_same_end_and_back_aga
     scene = make_scene(judged=False)
     before, service = scene.statefulset["spec"], scene.service["spec"]
     there = Killer(scene)
-    done = there.run("apply", "--strategy", strategy, "--lease-seconds", "2")
+    done = there.run("apply", "--strategy", strategy)
     assert done.code == 9, done.err
     assert len(there.killed) > 20, there.killed
     restarts = 2 if strategy == "staged" else 1
@@ -28,7 +28,7 @@ def test_killed_after_each_write_in_turn_it_goes_on_to_the_same_end_and_back_aga
     print(f"{strategy}: killed {len(there.killed)} times on the way there, {restarts} restarts")
     if strategy == "merged":
         back = Killer(scene)
-        done = back.run("rollback", "--lease-seconds", "2")
+        done = back.run("rollback")
         assert done.code == 0, done.err
         print(f"killed {len(back.killed)} times on the way back")
         assert (scene.statefulset["spec"], scene.service["spec"]) == (before, service)

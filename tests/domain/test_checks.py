@@ -1,0 +1,345 @@
+"""Blockers and the plan's line for a node: each one provoked, beside a neighbour that is almost the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from seimigrate.domain import changes as changing
+from seimigrate.domain import checks
+from seimigrate.domain.kinds import Kind, Object
+from seimigrate.domain.plan import StageName, Strategy
+from seimigrate.domain.prospect import Prospect, prospect
+from seimigrate.domain.seen import Seen, Surroundings
+from seimigrate.domain.shapes import Shape
+from seimigrate.engine.reading import look
+from seimigrate.planfile import load_plan
+from seimigrate.resources import plans_dir
+from seimigrate.simulation.objects import copy_json
+from seimigrate.simulation.world import SHARED_IMAGE, SPLIT_IMAGE
+from tests.engine.harness import KEY, NAME, Scene, make_plan, reaching
+
+PLAN = make_plan()
+NO_IMAGE = load_plan((plans_dir() / "split-listeners.yaml").read_text(), "p.yaml", [])
+Edit = Callable[[Any], object]
+
+
+def codes(view: Seen, *, accept: bool = True, plan: Any = PLAN) -> list[str]:
+    found = checks.blockers(view, plan, accept_unjudged_policy=accept)
+    assert all(blocker.reason and blocker.remedy for blocker in found)
+    return [blocker.code for blocker in found]
+
+
+@pytest.fixture(scope="module")
+def ready() -> Seen:
+    return look(Scene().world.view, *KEY)
+
+
+def edited(view: Seen, part: str, edit: Edit) -> Seen:
+    body = copy_json(getattr(view, part))
+    edit(body)
+    return replace(view, **{part: body})
+
+
+def _condition(kind: str, status: str) -> Edit:
+    def edit(body: Object) -> None:
+        conditions = body["status"]["conditions"]
+        conditions[:] = [c for c in conditions if c["type"] != kind] + [{"type": kind, "status": status}]
+
+    return edit
+
+
+def _budget(desired: int, expected: int = 3, **selector: Any) -> Object:
+    selector = selector or {"matchLabels": {"sei.io/node": NAME}}
+    status = {"expectedPods": expected, "desiredHealthy": desired, "disruptionsAllowed": 0}
+    return {"metadata": {"name": "b"}, "spec": {"selector": selector}, "status": status}
+
+
+def _work(phase: str | None, node: str = NAME) -> Object:
+    status = {"phase": phase} if phase else {}
+    return {"metadata": {"name": "t"}, "spec": {"target": {"nodeRef": {"name": node}}}, "status": status}
+
+
+def _around(view: Seen, **parts: Any) -> Seen:
+    return replace(view, around=replace(view.around, **parts))
+
+
+def _sidecar(which: str, **parts: Any) -> Edit:
+    def edit(body: Object) -> None:
+        spec = body["spec"]["template"]["spec"]
+        next(c for c in [*spec["initContainers"], *spec["containers"]] if c["name"] == which).update(parts)
+
+    return edit
+
+
+def _plan_phase(phase: str) -> Edit:
+    return lambda body: body["status"].update(plan={"phase": phase})
+
+
+def _owner(kind: str) -> Edit:
+    return lambda body: body["metadata"].update(ownerReferences=[{"kind": kind, "name": "n"}])
+
+
+def _spec(**parts: Any) -> Edit:
+    return lambda body: body["spec"].update(parts)
+
+
+def _status(**parts: Any) -> Edit:
+    return lambda body: body["status"].update(parts)
+
+
+CASES: list[tuple[str, Callable[[Seen], Seen], Callable[[Seen], Seen]]] = [
+    ("seinode-absent", lambda v: replace(v, seinode=None), lambda v: v),
+    ("statefulset-absent", lambda v: replace(v, statefulset=None), lambda v: v),
+    ("service-absent", lambda v: replace(v, service=None), lambda v: v),
+    (
+        "statefulset-foreign",
+        lambda v: edited(v, "statefulset", lambda b: b["metadata"]["ownerReferences"][0].update(uid="x")),
+        lambda v: edited(
+            v, "statefulset", lambda b: b["metadata"]["ownerReferences"].append({"kind": "X", "uid": "x"})
+        ),
+    ),
+    (
+        "being-deleted",
+        lambda v: edited(v, "seinode", lambda b: b["metadata"].update(deletionTimestamp="2030-01-01T00:00:00Z")),
+        lambda v: edited(v, "seinode", lambda b: b["metadata"].update(creationTimestamp="2030-01-01T00:00:00Z")),
+    ),
+    (
+        "paused",
+        lambda v: edited(v, "seinode", _spec(paused=True)),
+        lambda v: edited(v, "seinode", _spec(paused=False)),
+    ),
+    (
+        "phase",
+        lambda v: edited(v, "seinode", _status(phase="Failed")),
+        lambda v: edited(v, "seinode", _status(phase="Running")),
+    ),
+    (
+        "plan-in-progress",
+        lambda v: edited(v, "seinode", _plan_phase("Active")),
+        lambda v: edited(v, "seinode", _plan_phase("Complete")),
+    ),
+    (
+        "plan-in-progress",
+        lambda v: edited(v, "seinode", _condition("NodeUpdateInProgress", "True")),
+        lambda v: edited(v, "seinode", _condition("NodeUpdateInProgress", "False")),
+    ),
+    (
+        "image-drift",
+        lambda v: edited(v, "seinode", _status(currentImage="sei:old")),
+        lambda v: edited(v, "seinode", lambda b: b["status"].pop("currentImage")),
+    ),
+    (
+        "mode-unknown",
+        lambda v: edited(v, "seinode", lambda b: b["spec"].pop("fullNode")),
+        lambda v: edited(v, "seinode", lambda b: b["spec"].update(fullNode={})),
+    ),
+    (
+        "seinetwork-child",
+        lambda v: edited(v, "seinode", _owner("SeiNetwork")),
+        lambda v: edited(v, "seinode", _owner("Other")),
+    ),
+    (
+        "workflow",
+        lambda v: _around(v, workflows=(_work("Running"),)),
+        lambda v: _around(v, workflows=(_work("Failed"),)),
+    ),
+    (
+        "workflow",
+        lambda v: edited(v, "seinode", _status(adoptedWorkflow={"name": "w"})),
+        lambda v: _around(v, workflows=(_work("Running", "other"),)),
+    ),
+    ("task", lambda v: _around(v, tasks=(_work(None),)), lambda v: _around(v, tasks=(_work("Complete"),))),
+    (
+        "replicas",
+        lambda v: edited(v, "statefulset", _spec(replicas=2)),
+        lambda v: edited(v, "statefulset", lambda b: b["spec"].pop("replicas")),
+    ),
+    (
+        "host-network",
+        lambda v: edited(v, "statefulset", lambda b: b["spec"]["template"]["spec"].update(hostNetwork=True)),
+        lambda v: edited(v, "statefulset", lambda b: b["spec"]["template"]["spec"].update(hostNetwork=False)),
+    ),
+    ("not-ready", lambda v: replace(v, pod=None), lambda v: v),
+    (
+        "not-ready",
+        lambda v: edited(v, "pod", _condition("Ready", "False")),
+        lambda v: edited(v, "pod", _condition("Else", "False")),
+    ),
+    (
+        "not-ready",
+        lambda v: edited(v, "seinode", _condition("SidecarReady", "False")),
+        lambda v: edited(v, "seinode", _condition("SidecarReady", "Unknown")),
+    ),
+    (
+        "cordoned",
+        lambda v: _around(v, kube_node={"metadata": {"name": "n"}, "spec": {"unschedulable": True}}),
+        lambda v: _around(v, kube_node={"metadata": {"name": "n"}, "spec": {}}),
+    ),
+    ("disruption-budget", lambda v: _around(v, budgets=(_budget(3),)), lambda v: _around(v, budgets=(_budget(2),))),
+    (
+        "disruption-budget",
+        lambda v: _around(v, budgets=(_budget(3, matchExpressions=[{"key": "sei.io/node", "operator": "Exists"}]),)),
+        lambda v: _around(v, budgets=(_budget(3, matchLabels={"sei.io/node": "other"}),)),
+    ),
+    (
+        "unexpected-shape",
+        lambda v: edited(v, "statefulset", _sidecar("kube-rbac-proxy", name="proxy")),
+        lambda v: edited(v, "statefulset", _sidecar("cosmos-exporter", name="exporter")),
+    ),
+    (
+        "unexpected-shape",
+        lambda v: edited(v, "statefulset", _sidecar("kube-rbac-proxy", args=["--ignore-paths", "/v0/healthz"])),
+        lambda v: edited(v, "statefulset", _sidecar("cosmos-exporter", args=["--ignore-paths", "/v0/healthz"])),
+    ),
+    (
+        "could-not-start",
+        lambda v: edited(
+            v,
+            "statefulset",
+            _sidecar("cosmos-exporter", startupProbe={"httpGet": {"path": "/v0/healthz", "port": 8443}}),
+        ),
+        lambda v: edited(
+            v,
+            "statefulset",
+            _sidecar("cosmos-exporter", startupProbe={"httpGet": {"path": "/healthz", "port": 8443}}),
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "provoke", "neighbour"), CASES, ids=[f"{i}-{c[0]}" for i, c in enumerate(CASES)])
+def test_each_blocker_is_told_where_it_is_and_not_beside_it(
+    ready: Seen, code: str, provoke: Callable[[Seen], Seen], neighbour: Callable[[Seen], Seen]
+) -> None:
+    assert codes(ready) == []
+    assert code in codes(provoke(ready))
+    assert codes(neighbour(ready)) == []
+
+
+def test_without_an_image_that_splits_there_is_nothing_to_run(ready: Seen) -> None:
+    assert codes(ready, plan=NO_IMAGE) == ["sidecar-not-accepted"]
+
+
+def test_unjudged_policies_are_told_unless_accepted(ready: Seen) -> None:
+    assert codes(ready, accept=False) == ["policy-unjudged"]
+
+
+def test_all_blockers_are_told_at_once(ready: Seen) -> None:
+    view = edited(edited(ready, "seinode", _spec(paused=True)), "statefulset", _spec(replicas=3))
+    assert codes(view, accept=False) == ["paused", "replicas", "policy-unjudged"]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "told"),
+    [
+        ([], "no completed mark-ready"),
+        ([{"type": "mark-ready", "status": "completed"}], ""),
+        ([{"type": "snapshot", "status": "running"}, {"type": "mark-ready", "status": "completed"}], ""),
+        ([{"type": "mark-ready", "status": "completed"}, {"type": "reset-data", "status": "completed"}], ""),
+        ([{"type": "reset-data", "status": "failed"}, {"type": "mark-ready", "status": "completed"}], "reset-data"),
+        ([{"type": "mark-ready", "status": "failed"}, {"type": "stop-seid", "status": "completed"}], "stop-seid"),
+        ([{"type": "mark-not-ready", "status": "completed"}], "mark-not-ready"),
+    ],
+)
+def test_what_speaks_against_marking_a_node_ready(tasks: list[Object], told: str) -> None:
+    against = checks.intent_against(tasks)
+    assert bool(against) == bool(told)
+    assert told in against
+
+
+def test_the_image_to_run_is_the_seinodes_own_then_what_runs_then_the_plans() -> None:
+    parameters = PLAN.parameters
+    own = {"spec": {"sidecar": {"image": SPLIT_IMAGE}}}
+    assert checks.choose_image(own, SHARED_IMAGE, parameters) == checks.Choice(SPLIT_IMAGE)
+    running = "mirror/seictl@" + SPLIT_IMAGE.partition("@")[2]
+    assert checks.choose_image({"spec": {}}, running, parameters).image == running
+    chosen = checks.choose_image({"spec": {"sidecar": {"image": SHARED_IMAGE}}}, SHARED_IMAGE, parameters)
+    assert chosen.image == SPLIT_IMAGE
+    assert "spec.sidecar.image" in chosen.warnings[0]
+    status = {"currentSidecarImage": SPLIT_IMAGE}
+    assert checks.choose_image({"spec": {}, "status": status}, SHARED_IMAGE, parameters).warnings == ()
+
+
+# The plan's line.
+
+
+def line(scene: Scene, strategy: Strategy = Strategy.STAGED) -> Prospect:
+    view = look(scene.world.view, *KEY)
+    key = ("sei", f"seimigrate-{NAME}")
+    record = scene.record if key in scene.world.cluster.objects[Kind.CONFIG_MAP] else None
+    return prospect(view, PLAN, strategy, record, accept_unjudged=True)
+
+
+def test_the_line_of_a_node_says_what_the_run_then_does() -> None:
+    for strategy, restarts in ((Strategy.STAGED, 2), (Strategy.MERGED, 1)):
+        scene = Scene(strategy=strategy)
+        ahead = line(scene, strategy)
+        assert (ahead.template, ahead.pod, ahead.stage) == (Shape.SHARED, Shape.SHARED, StageName.EXPOSE)
+        assert (ahead.mode, ahead.chain, ahead.restarts) == ("fullNode", "pacific-1", restarts)
+        assert not ahead.done
+        scene.apply()
+        assert scene.replaced() == restarts
+        assert {(c.kind, c.path) for c in ahead.changes} == {(c.kind, c.path) for c in scene.record.changes}
+        done = line(scene, strategy)
+        assert (done.template, done.pod, done.stage, done.restarts) == (Shape.ENFORCED, Shape.ENFORCED, "done", 0)
+        assert done.done
+        assert not done.blockers
+
+
+@pytest.mark.parametrize(("stage", "restarts"), [("probes", 2), ("ready", 2), ("enforce", 1), ("policy", 0)])
+def test_the_line_of_a_node_on_its_way_says_where_it_is_and_what_is_left(stage: str, restarts: int) -> None:
+    scene = Scene()
+    scene.interrupt(reaching(StageName(stage)))
+    ahead = line(scene)
+    assert ahead.stage == stage
+    assert ahead.restarts == restarts
+
+
+def test_a_template_that_was_written_but_not_rolled_out_is_one_restart() -> None:
+    scene = Scene(strategy=Strategy.MERGED)
+    forks = scene.forks(scene.apply)
+    written = next(fork for fork in forks if fork.shape is Shape.ENFORCED and fork.pod_shape is Shape.SHARED)
+    ahead = line(written, Strategy.MERGED)
+    assert not ahead.changes
+    assert ahead.restarts == 1
+    assert not ahead.done
+
+
+def test_a_blocked_node_still_shows_its_changes(ready: Seen) -> None:
+    view = edited(ready, "seinode", _spec(paused=True))
+    blocked = prospect(view, PLAN, Strategy.STAGED, None, accept_unjudged=True)
+    assert [b.code for b in blocked.blockers] == ["paused"]
+    assert len(blocked.changes) == 9
+
+
+def test_the_fingerprint_is_of_what_is_written_and_not_of_the_bookkeeping(ready: Seen) -> None:
+    def fingerprint(view: Seen) -> str:
+        return prospect(view, PLAN, Strategy.STAGED, None, accept_unjudged=True).fingerprint
+
+    same = edited(ready, "statefulset", lambda b: b["metadata"].update(resourceVersion="9", managedFields=[]))
+    assert fingerprint(same) == fingerprint(ready)
+    assert fingerprint(edited(ready, "statefulset", _sidecar("seid", image="x:y"))) != fingerprint(ready)
+    assert fingerprint(edited(ready, "seinode", lambda b: b["metadata"].update(generation=7))) != fingerprint(ready)
+    assert fingerprint(edited(ready, "pod", lambda b: b["metadata"].update(uid="x"))) != fingerprint(ready)
+
+
+def test_a_node_that_gitops_manages_is_warned_of(ready: Seen) -> None:
+    view = edited(
+        ready,
+        "seinode",
+        lambda b: b["metadata"].setdefault("annotations", {}).update({"argocd.argoproj.io/tracking-id": "x"}),
+    )
+    warnings = prospect(view, PLAN, Strategy.STAGED, None, accept_unjudged=True).warnings
+    assert any("Argo CD" in warning for warning in warnings)
+
+
+def test_a_node_without_its_objects_has_a_line_too(ready: Seen) -> None:
+    bare = replace(ready, statefulset=None, service=None, pod=None, around=Surroundings())
+    ahead = prospect(bare, PLAN, Strategy.STAGED, None, accept_unjudged=True)
+    assert [b.code for b in ahead.blockers] == ["statefulset-absent"]
+    assert ahead.template is ahead.pod is None
+    assert changing.to_patch({}, ahead.changes) == []

@@ -1,0 +1,491 @@
+"""What the machine never does, for whatever it is told: real moments of runs, and anything made of them.
+
+Each example takes what a run knew at some moment, there or back, and spoils it: objects gone or another's, tokens and
+revisions that do not fit, answers that no pod would give, intents of other moments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seimigrate.domain import changes as changing
+from seimigrate.domain import checks, machine, record, seen
+from seimigrate.domain.actions import Action, Ask, Fence, Note, Perform, ProveHold, Relabel, Stop, Wait
+from seimigrate.domain.changes import State
+from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, Object
+from seimigrate.domain.plan import Failure, Plan, StageName, Strategy
+from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
+from seimigrate.domain.rollout import PROOF_LASTS, RECHECK
+from seimigrate.domain.seen import Answer, Hold, Question, Seen
+from seimigrate.simulation.objects import copy_json
+from seimigrate.simulation.sidecar import HEALTH_ROUTES
+from seimigrate.simulation.world import SPLIT_IMAGE
+from tests.engine.harness import Scene, make_plan
+from tests.judge.startable import defects
+
+
+class Moment(NamedTuple):
+    """All that a decision is made from."""
+
+    record: Record
+    seen: Seen
+    plan: Plan
+    now: float
+
+    def __repr__(self) -> str:
+        """Tell what decides most, since a whole moment fills pages."""
+        view = self.seen
+        there = [name for name in ("seinode", "statefulset", "service", "pod") if getattr(view, name) is not None]
+        labels = seen.labels(view.statefulset)
+        return f"{self.record}, {there}, {labels}, {view.hold}, {view.answers}, refused={view.refused}, now={self.now}"
+
+
+PLANS = (make_plan(), make_plan(failure=Failure(node="pause")))
+MANY = settings(max_examples=settings().max_examples * 10)
+
+
+@contextmanager
+def _recorded(found: list[Moment]) -> Iterator[None]:
+    decide = machine.next_action
+
+    def remember(*told: Any) -> Action:
+        found.append(Moment(*told))
+        return decide(*told)
+
+    machine.next_action = remember
+    try:
+        yield
+    finally:
+        machine.next_action = decide
+
+
+@lru_cache(maxsize=1)
+def moments() -> tuple[Moment, ...]:
+    """The moments of runs there and back: staged and merged, under both controllers, held before, and failing."""
+    found: list[Moment] = []
+    with _recorded(found):
+        for mode, strategy in (("fullNode", Strategy.STAGED), ("seed", Strategy.MERGED), ("archive", Strategy.MERGED)):
+            scene = Scene(mode, strategy)
+            scene.apply()
+            scene.back(StageName.READY)
+            scene.back()
+            scene.hold()
+            scene.world.swap_controller("new")
+            scene.apply()
+            scene.back()
+        failing = Scene()
+        failing.world.settings.broken_images.add(SPLIT_IMAGE)
+        failing.apply()
+        refused = Scene()
+        refused.budget(0)
+        refused.apply()
+    distinct = [m for i, m in enumerate(found) if not i or m.record != found[i - 1].record or m.seen.pod is None]
+    return tuple(distinct)
+
+
+@lru_cache(maxsize=1)
+def intents() -> tuple[Intent, ...]:
+    return tuple({repr(m.record.intent): m.record.intent for m in moments() if m.record.intent}.values())
+
+
+# Spoiling.
+
+Spoil = Callable[[st.DrawFn, Moment], Moment]
+
+
+def _other_record(draw: st.DrawFn, m: Moment) -> Moment:
+    values: dict[str, Any] = {
+        "run": st.sampled_from(["run-1", "run-99"]),
+        "direction": st.sampled_from(Direction),
+        "stage": st.sampled_from(StageName),
+        "back_to": st.one_of(st.none(), st.sampled_from(StageName)),
+        "goal": st.sampled_from([StageName.HOLD, StageName.RELEASE]),
+        "strategy": st.sampled_from(Strategy),
+        "refused": st.one_of(st.none(), st.just(m.now - 1), st.just(m.now - 700)),
+        "agreed": st.one_of(st.none(), st.just(m.now - 1), st.just(m.now - 500)),
+        "marked": st.one_of(st.none(), st.just(m.now - 1), st.just(m.now - 500)),
+        "since": st.sampled_from([m.now, m.now - 100, m.now - 5000]),
+        "attempts": st.integers(0, 4),
+        "failure": st.one_of(st.none(), st.just("it failed")),
+        "blocked": st.sampled_from([(), ("paused: why",)]),
+        "declined": st.sampled_from(["", "no sign"]),
+        "image": st.just("another:image"),
+        "replaced": st.sampled_from([(), (m.seen.pod_uid,)]),
+        "asked": st.sampled_from([None, *(m.record.changes[:1])]),
+        "intent": st.one_of(st.none(), st.sampled_from(intents())),
+        "changes": st.sampled_from([(), m.record.changes[:3], tuple(c.inverse for c in m.record.changes)]),
+        "outcome": st.sampled_from([None, Outcome.PAUSED, Outcome.DONE]),
+    }
+    for name in ("holds", "held_before", "was_ready", "accept_unjudged_policy", "force", "touched", "lifting"):
+        values[name] = st.booleans()
+    name = draw(st.sampled_from(sorted(values)))
+    return m._replace(record=replace(m.record, **{name: draw(values[name])}))
+
+
+def _other_record_of_another_moment(draw: st.DrawFn, m: Moment) -> Moment:
+    other = draw(st.sampled_from(moments())).record
+    mine = {name: getattr(m.record, name) for name in ("uid", "statefulset_uid", "image", "run")}
+    return m._replace(record=replace(other, **mine) if draw(st.booleans()) else other)
+
+
+def _other_intent(draw: st.DrawFn, m: Moment) -> Moment:
+    intent = draw(st.sampled_from(intents()))
+    intent = replace(intent, token=draw(st.sampled_from([m.record.run, "run-0"])), at=draw(_times(m.now)))
+    if draw(st.booleans()):
+        intent = replace(intent, pod=m.seen.pod_uid if intent.do is not Do.PATCH else "", evict=draw(st.booleans()))
+    performed = draw(st.sampled_from([None, intent]))
+    return m._replace(record=replace(m.record, intent=intent), seen=replace(m.seen, performed=performed))
+
+
+def _times(now: float) -> st.SearchStrategy[float]:
+    return st.sampled_from([now, now - 2, now - 20, now - 200, now - 5000, 0.0])
+
+
+def _other_objects(draw: st.DrawFn, m: Moment) -> Moment:
+    name = draw(st.sampled_from(["seinode", "statefulset", "service", "pod"]))
+    other = draw(st.sampled_from(moments())).seen
+    return m._replace(seen=replace(m.seen, **{name: draw(st.sampled_from([None, getattr(other, name)]))}))
+
+
+def _edited(m: Moment, name: str, edit: Callable[[Object], object]) -> Moment:
+    body = getattr(m.seen, name)
+    if body is None:
+        return m
+    body = copy_json(body)
+    edit(body)
+    return m._replace(seen=replace(m.seen, **{name: body}))
+
+
+def _other_labels(draw: st.DrawFn, m: Moment) -> Moment:
+    name, label = draw(st.sampled_from(["statefulset", "service"])), draw(st.sampled_from([HOLD_LABEL, FREEZE_LABEL]))
+    value = draw(st.sampled_from([None, m.record.run, "run-0"]))
+
+    def edit(body: Object) -> None:
+        body["metadata"].setdefault("labels", {}).pop(label, None)
+        if value is not None:
+            body["metadata"]["labels"][label] = value
+
+    return _edited(m, name, edit)
+
+
+def _other_seinode(draw: st.DrawFn, m: Moment) -> Moment:
+    edits: list[Callable[[Object], object]] = [
+        lambda body: body["spec"].update(paused=True),
+        lambda body: body["spec"].update(image="sei:v9"),
+        lambda body: body["spec"].update(sidecar={"image": SPLIT_IMAGE}),
+        lambda body: body["spec"].update(sidecar={"image": "other:v1"}),
+        lambda body: body["metadata"].update(uid="another"),
+        lambda body: body["metadata"].update(deletionTimestamp="2030-01-01T00:00:00Z"),
+        lambda body: body.pop("status", None),
+        lambda body: body["spec"].pop("fullNode", None),
+    ]
+    return _edited(m, "seinode", draw(st.sampled_from(edits)))
+
+
+def _other_statefulset(draw: st.DrawFn, m: Moment) -> Moment:
+    def containers(body: Object) -> list[Object]:
+        spec = body["spec"]["template"]["spec"]
+        return [*spec["initContainers"], *spec["containers"]]
+
+    which = draw(st.integers(1, 3))
+    edits: list[Callable[[Object], object]] = [
+        lambda body: body["metadata"].update(uid="another"),
+        lambda body: body.setdefault("status", {}).update(updateRevision="another"),
+        lambda body: body.setdefault("status", {}).update(observedGeneration=0),
+        lambda body: body.pop("status", None),
+        lambda body: body["metadata"].pop("ownerReferences", None),
+        lambda body: body["metadata"].pop("managedFields", None),
+        lambda body: body["spec"].update(replicas=0),
+        lambda body: containers(body)[1].update(image=draw(st.sampled_from([SPLIT_IMAGE, "x:y", "not an image!"]))),
+        lambda body: containers(body)[which].update(name="renamed"),
+        lambda body: containers(body)[which].pop("args", None),
+        lambda body: containers(body)[which].pop("env", None),
+        lambda body: containers(body)[2].update(args=["--ignore-paths=/v0/x"]),
+        lambda body: containers(body)[which].pop("startupProbe", None),
+    ]
+    return _edited(m, "statefulset", draw(st.sampled_from(edits)))
+
+
+def _other_pod(draw: st.DrawFn, m: Moment) -> Moment:
+    ready = draw(st.sampled_from(["True", "False"]))
+    edits: list[Callable[[Object], object]] = [
+        lambda body: body["metadata"].update(uid="another"),
+        lambda body: body["metadata"].update(deletionTimestamp="2030-01-01T00:00:00Z"),
+        lambda body: body["metadata"].setdefault("labels", {}).update({"controller-revision-hash": "another"}),
+        lambda body: body.update(status={"conditions": [{"type": "Ready", "status": ready}]}),
+        lambda body: (
+            body.setdefault("status", {}).setdefault("conditions", []).insert(0, {"type": "Ready", "status": ready})
+        ),
+        lambda body: body.pop("status", None),
+        lambda body: body["metadata"].pop("labels", None),
+    ]
+    return _edited(m, "pod", draw(st.sampled_from(edits)))
+
+
+BODIES = st.sampled_from(
+    [
+        "", "[]", "{", "null", '{"tasks": null}', '[{"type": "mark-ready", "status": "completed"}]',
+        '[{"type": "mark-not-ready", "status": "completed"}, {"type": "mark-ready", "status": "completed"}]',
+        '[{"type": "reset-data", "status": "running"}]', '[{"type": 7}]', '{"tasks": [{"id": 1}]}', "[1]",
+        '{"sync_info": {"latest_block_height": "5"}}', '{"sync_info": []}', '{"result": null}',
+    ]
+)  # fmt: skip
+
+
+def _other_answers(draw: st.DrawFn, m: Moment) -> Moment:
+    answers = dict(m.seen.answers)
+    for question in draw(st.sets(st.sampled_from(Question), min_size=1)):
+        status = draw(st.sampled_from([None, 200, 401, 403, 404, 500, 503]))
+        pod = draw(st.sampled_from([m.seen.pod_uid, "another"]))
+        answers[question] = Answer(pod, draw(_times(m.now)), status, draw(BODIES), reason="" if status else "why")
+    return m._replace(seen=replace(m.seen, answers=answers))
+
+
+def _willing_pod(draw: st.DrawFn, m: Moment) -> Moment:
+    """A pod that asks to be marked ready, or that answers as the gates want it."""
+    asks = draw(st.booleans())
+    ready = '[{"type": "mark-ready", "status": "completed"}]'
+    statuses = {Question.HEALTH: 503 if asks else 200, Question.METRICS: 200, Question.ANONYMOUS: 401}
+    answers = {q: Answer(m.seen.pod_uid, m.now, s, "") for q, s in statuses.items()}
+    answers[Question.TASKS] = Answer(m.seen.pod_uid, m.now, 200, ready)
+    return m._replace(seen=replace(m.seen, answers=answers), record=replace(m.record, since=m.now - 100))
+
+
+def _other_hold(draw: st.DrawFn, m: Moment) -> Moment:
+    problem = draw(st.sampled_from(["", "", "ValidatingAdmissionPolicy seimigrate-hold is gone"]))
+    proven = draw(st.sampled_from([None, m.now, m.now - 1, m.now - 1000]))
+    return m._replace(seen=replace(m.seen, hold=Hold(problem, proven)))
+
+
+def _other_around(draw: st.DrawFn, m: Moment) -> Moment:
+    task = {"metadata": {"name": "t"}, "spec": {"target": {"nodeRef": {"name": m.record.name}}}}
+    around = replace(m.seen.around, **{draw(st.sampled_from(["tasks", "workflows"])): (task,)})
+    refused, progress = draw(st.booleans()), draw(_times(m.now))
+    return m._replace(seen=replace(m.seen, around=around, refused=refused, progress=progress))
+
+
+def _other_time(draw: st.DrawFn, m: Moment) -> Moment:
+    return m._replace(now=m.now + draw(st.sampled_from([0.0, 1.0, 4.0, 31.0, 130.0, 700.0, 4000.0])))
+
+
+def _other_plan(draw: st.DrawFn, m: Moment) -> Moment:
+    return m._replace(plan=draw(st.sampled_from(PLANS)))
+
+
+SPOILS: tuple[Spoil, ...] = (
+    _other_record,
+    _other_record_of_another_moment,
+    _other_intent,
+    _other_objects,
+    _other_labels,
+    _other_seinode,
+    _other_statefulset,
+    _other_pod,
+    _other_answers,
+    _willing_pod,
+    _other_hold,
+    _other_around,
+    _other_time,
+    _other_plan,
+)
+
+
+@st.composite
+def spoiled(draw: st.DrawFn) -> Moment:
+    moment = draw(st.sampled_from(moments()))
+    for spoil in draw(st.lists(st.sampled_from(SPOILS), max_size=5)):
+        moment = spoil(draw, moment)
+    return moment
+
+
+# Never.
+
+
+def begun(moment: Moment, action: Action) -> Intent | None:
+    """The intent that an action writes into the journal."""
+    if not isinstance(action, Note) or action.record.outcome is not None:
+        return None
+    return action.record.intent if action.record.intent != moment.record.intent else None
+
+
+def due(moment: Moment, action: Action) -> Intent | None:
+    """The intent that an action carries out or begins."""
+    return action.intent if isinstance(action, Perform) else begun(moment, action)
+
+
+def of_template(intent: Intent | None) -> bool:
+    return intent is not None and any(c.path.startswith("spec.template.") for c in intent.changes)
+
+
+def proven(moment: Moment) -> bool:
+    at = moment.seen.hold.proven
+    return at is not None and moment.now - at < PROOF_LASTS
+
+
+def fresh(moment: Moment, question: Question) -> Answer | None:
+    answer = moment.seen.answer(question)
+    return answer if answer is not None and moment.now - answer.at < RECHECK else None
+
+
+@MANY
+@given(spoiled())
+def test_never(moment: Moment) -> None:
+    action = machine.next_action(*moment)
+    for rule in RULES:
+        rule(moment, action)
+
+
+def _only_what_the_journal_holds_is_carried_out(m: Moment, action: Action) -> None:
+    if isinstance(action, Perform):
+        assert action.intent == m.record.intent
+        assert action.intent != m.seen.performed
+    if m.record.outcome is not None:
+        assert isinstance(action, Stop)
+    else:
+        assert not isinstance(action, Stop)
+
+
+def _an_intent_bears_the_token_of_its_run(m: Moment, action: Action) -> None:
+    intent = begun(m, action)
+    if intent is not None:
+        assert intent.token == m.record.run
+
+
+def _no_template_is_written_that_could_not_start(m: Moment, action: Action) -> None:
+    intent = due(m, action)
+    if intent is None or not of_template(intent):
+        return
+    assert m.seen.statefulset is not None
+    spec = changing.apply(m.seen.statefulset, intent.changes)["spec"]["template"]["spec"]
+    assert not defects(spec, lambda image: image == SPLIT_IMAGE, health_paths=HEALTH_ROUTES)
+
+
+def _nothing_moves_without_the_hold(m: Moment, action: Action) -> None:
+    intent = due(m, action)
+    if intent is None or not m.record.holds:
+        return
+    assert not m.seen.hold.problem
+    if of_template(intent) or intent.do is Do.REPLACE:
+        assert proven(m)
+    if of_template(intent) and not isinstance(action, Perform):
+        assert seen.frozen(m.seen.statefulset) or any(FREEZE_LABEL in c.path for c in intent.changes)
+
+
+def _a_pod_is_replaced_with_grace_as_it_was_seen(m: Moment, action: Action) -> None:
+    intent = due(m, action)
+    if intent is None or intent.do is not Do.REPLACE:
+        return
+    assert m.seen.pod is not None
+    assert m.seen.statefulset is not None
+    assert intent.grace >= 1
+    assert intent.pod == m.seen.pod_uid
+    assert not seen.terminating(m.seen.pod)
+    if isinstance(action, Perform):
+        to, back = m.record.back_to, m.record.direction is Direction.BACK
+        for change in m.record.changes:
+            if change.kind == "StatefulSet":
+                leaves = back and (to is None or StageName(change.stage).position > to.position)
+                assert (change.state(m.seen.statefulset) is State.AFTER) != leaves
+    if seen.pod_ready(m.seen.pod) and m.record.direction is Direction.FORWARD:
+        assert intent.evict
+
+
+def _nobody_is_marked_ready_against_an_intent(m: Moment, action: Action) -> None:
+    intent = due(m, action)
+    if intent is None or intent.do is not Do.MARK_READY:
+        return
+    if not isinstance(action, Perform):
+        assert m.record.was_ready
+    assert intent.pod == m.seen.pod_uid
+    health, listed = fresh(m, Question.HEALTH), fresh(m, Question.TASKS)
+    assert health is not None
+    assert health.status == 503
+    assert listed is not None
+    assert listed.status == 200
+    tasks = seen.tasks(listed)
+    assert tasks is not None
+    assert not checks.intent_against(tasks)
+    around = m.seen.around
+    assert not [*checks.open_work(around.tasks, m.record.name), *checks.open_work(around.workflows, m.record.name)]
+
+
+def _the_owners_wish_goes_first(m: Moment, action: Action) -> None:
+    node, statefulset = m.seen.seinode, m.seen.statefulset
+    another = node is None or node["metadata"]["uid"] != m.record.uid or "deletionTimestamp" in node["metadata"]
+    another = another or statefulset is None or statefulset["metadata"]["uid"] != m.record.statefulset_uid
+    spec = (node or {}).get("spec", {})
+    wish = m.record.touched and (spec.get("paused") or spec.get("image") != m.record.image)
+    if another or wish or (m.record.holds and m.seen.hold.problem):
+        assert not isinstance(action, (Perform, Ask, ProveHold, Wait))
+        assert begun(m, action) is None
+
+
+def _what_failed_never_goes_forward_again(m: Moment, action: Action) -> None:
+    if not isinstance(action, Note):
+        return
+    if m.record.direction is Direction.BACK:
+        assert action.record.direction is Direction.BACK
+        assert action.record.failure == m.record.failure
+
+
+def _a_record_stays_its_nodes_and_its_runs(m: Moment, action: Action) -> None:
+    if isinstance(action, Note):
+        for name in ("namespace", "name", "uid", "statefulset_uid", "image", "run", "plan", "strategy", "holds"):
+            assert getattr(action.record, name) == getattr(m.record, name)
+        assert set(m.record.replaced) <= set(action.record.replaced)
+        assert action.record != m.record, "a note that says nothing new would go on for ever"
+        assert record.parse(action.record.to_json()) == action.record
+
+
+def _a_takeover_comes_before_everything_else(m: Moment, action: Action) -> None:
+    tokens = {seen.hold_of(o) for o in (m.seen.statefulset, m.seen.service) if seen.owned_by(o, m.seen.seinode)}
+    if m.record.outcome is None and tokens - {None, m.record.run}:
+        assert isinstance(action, Relabel)
+        assert action.new == m.record.run
+    if isinstance(action, Fence):
+        assert m.record.intent is not None
+        assert m.record.intent.token != m.record.run == action.token
+
+
+def _waiting_takes_time(m: Moment, action: Action) -> None:
+    if isinstance(action, Wait):
+        assert action.seconds > 0
+        assert action.reason
+
+
+RULES = (
+    _only_what_the_journal_holds_is_carried_out,
+    _an_intent_bears_the_token_of_its_run,
+    _no_template_is_written_that_could_not_start,
+    _nothing_moves_without_the_hold,
+    _a_pod_is_replaced_with_grace_as_it_was_seen,
+    _nobody_is_marked_ready_against_an_intent,
+    _the_owners_wish_goes_first,
+    _what_failed_never_goes_forward_again,
+    _a_record_stays_its_nodes_and_its_runs,
+    _a_takeover_comes_before_everything_else,
+    _waiting_takes_time,
+)
+
+
+def test_the_moments_cover_every_stage_both_ways_and_every_intent() -> None:
+    stages = {(m.record.stage, m.record.direction) for m in moments()}
+    assert {stage for stage, way in stages if way is Direction.FORWARD} == set(StageName)
+    assert {intent.do for intent in intents()} == set(Do)
+    for moment in moments():
+        action = machine.next_action(*moment)
+        for rule in RULES:
+            rule(moment, action)
+
+
+def test_the_rules_meet_the_actions_that_they_are_about() -> None:
+    """Every kind of action comes from the moments as they were, so no rule holds for want of a case."""
+    kinds = {type(machine.next_action(*moment)) for moment in moments()}
+    assert kinds >= {Note, Perform, Relabel, Ask, ProveHold, Wait, Stop}

@@ -1,0 +1,60 @@
+"""Who owns a field, and how our own entries leave."""
+
+from __future__ import annotations
+
+import jsonpatch
+import pytest
+
+from seimigrate.domain import ownership
+from seimigrate.domain.kinds import CONTROLLER_MANAGER, MANAGER, Kind
+from tests.domain.objects import captured
+from tests.engine.harness import KEY, NAME, NAMESPACE, Scene
+
+SIDECAR = "spec.template.spec.initContainers[name=sei-sidecar]"
+
+
+def test_the_controller_owns_what_it_applied_and_we_own_what_we_wrote() -> None:
+    scene = Scene()
+    scene.world.stop_controller()
+    scene.watchdog.strict = False
+    path = "/spec/template/spec/initContainers/1/image"
+    patched = scene.world.cluster.patch(
+        Kind.STATEFUL_SET, NAMESPACE, NAME, [{"op": "replace", "path": path, "value": "x:1"}]
+    )
+    assert ownership.owns(patched, MANAGER, f"{SIDECAR}.image")
+    assert not ownership.owns(patched, CONTROLLER_MANAGER, f"{SIDECAR}.image")
+    assert ownership.owns(patched, CONTROLLER_MANAGER, f"{SIDECAR}.ports[containerPort=7777,protocol=TCP]")
+    assert not ownership.owns(patched, MANAGER, f"{SIDECAR}.ports[containerPort=7777,protocol=TCP]")
+    assert ownership.owns(patched, CONTROLLER_MANAGER, "metadata.labels[sei.io/role]")
+
+    operations = ownership.disown(patched, MANAGER)
+    left = scene.world.cluster.patch(Kind.STATEFUL_SET, NAMESPACE, NAME, operations)
+    assert not ownership.owns(left, MANAGER, f"{SIDECAR}.image")
+    assert left["spec"] == patched["spec"]
+    assert ownership.disown(left, MANAGER) == []
+    assert scene.world.statefulset(*KEY) == left
+
+
+def test_disowning_takes_all_of_our_entries_and_nobody_elses() -> None:
+    entry = {"manager": MANAGER, "operation": "Update", "fieldsV1": {"f:spec": {}}}
+    other = {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:spec": {}}}
+    obj = {"metadata": {"managedFields": [entry, other, entry | {"operation": "Apply"}]}}
+    assert jsonpatch.apply_patch(obj, ownership.disown(obj, MANAGER))["metadata"]["managedFields"] == [other]
+
+
+def test_an_entry_that_has_moved_makes_the_patch_fail() -> None:
+    mine = {"manager": MANAGER, "fieldsV1": {}}
+    other = {"manager": "kubectl", "fieldsV1": {}}
+    operations = ownership.disown({"metadata": {"managedFields": [other, mine]}}, MANAGER)
+    with pytest.raises(jsonpatch.JsonPatchTestFailed):
+        jsonpatch.apply_patch({"metadata": {"managedFields": [mine, other]}}, operations)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in captured()] or [None])
+def test_on_a_captured_object_the_controller_owns_what_the_cutover_takes(name: str | None) -> None:
+    if name is None:
+        pytest.skip("the captured objects are not there")
+    statefulset = dict(captured())[name].statefulset
+    for path in (f"{SIDECAR}.image", "spec.template.spec.containers[name=seid].args[*=/dev/tcp/localhost/]"):
+        assert ownership.owns(statefulset, CONTROLLER_MANAGER, path)
+        assert not ownership.owns(statefulset, MANAGER, path)

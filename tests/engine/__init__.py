@@ -1,0 +1,1 @@
+"""Whole runs in memory: there and back, interrupted, disturbed, and resumed."""

@@ -1,0 +1,302 @@
+"""One node in a simulated world, and runs over it: each run is a process of its own, with a token of its own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Lock as ThreadLock
+from threading import RLock
+from typing import Any
+
+from seimigrate.domain.actions import Action
+from seimigrate.domain.beginning import Options
+from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, JOURNAL_PREFIX, MANAGER, SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.domain.plan import Plan, StageName, Strategy
+from seimigrate.domain.record import Record
+from seimigrate.domain.shapes import Shape
+from seimigrate.domain.shapes import read as read_shape
+from seimigrate.engine.hold import HoldKeeper, find_accounts
+from seimigrate.engine.journal import read
+from seimigrate.engine.ports import Lock, View
+from seimigrate.engine.run import Result, Run
+from seimigrate.engine.runner import Ports
+from seimigrate.planfile import load_plan
+from seimigrate.resources import plans_dir
+from seimigrate.simulation.cluster import Request
+from seimigrate.simulation.locks import MemoryLock
+from seimigrate.simulation.objects import CONTROLLER_USER, condition, copy_json, labels_of
+from seimigrate.simulation.world import SPLIT_IMAGE, World
+from tests.engine.watchdog import WRITES, Interrupted, Watchdog
+
+NAMESPACE, NAME = "sei", "node-0"
+KEY = (NAMESPACE, NAME)
+MODES = ("fullNode", "archive", "replayer", "validator", "seed")
+
+_TEXT = (plans_dir() / "split-listeners.yaml").read_text()
+_SPLITS = (f'sidecars.accepted=[{{digest: "{SPLIT_IMAGE.partition("@")[2]}"}}]', f"sidecars.image={SPLIT_IMAGE}")
+
+Interrupt = Callable[[Record, Action], bool]
+"""Tells whether a run is to be interrupted before it does an action."""
+
+
+def make_plan(*overrides: str, **parts: Any) -> Plan:
+    """The project's plan, with the simulation's split sidecar; ``parts`` replace whole members of it."""
+    return load_plan(_TEXT, "split-listeners.yaml", [*_SPLITS, *overrides]).model_copy(update=parts)
+
+
+@dataclass
+class Scene:
+    """A world with one node that is ready in the old shape, and what its objects were then."""
+
+    mode: str = "fullNode"
+    strategy: Strategy = Strategy.STAGED
+    plan: Plan = field(default_factory=make_plan)
+    sidecar_port: int = 7777
+    controller: str = "old"
+
+    def __post_init__(self) -> None:
+        self.world = World(controller=self.controller)
+        self.world.add_namespace(SYSTEM_NAMESPACE)
+        self.world.add_node(NAMESPACE, NAME, self.mode, sidecar_port=self.sidecar_port)
+        self.statefulset_before = copy_json(self.statefulset["spec"])
+        self.service_before = copy_json(self.service["spec"])
+        self.seen: list[tuple[Record, Action]] = []
+        self._first = len(self.world.cluster.requests)
+        self._locks: list[MemoryLock] = [self.world.lock]
+        self.watchdog = Watchdog(self.world, KEY)
+
+    # What is there.
+
+    @property
+    def statefulset(self) -> Object:
+        return self.world.statefulset(*KEY)
+
+    @property
+    def service(self) -> Object:
+        return self.world.cluster.objects[Kind.SERVICE][KEY]
+
+    @property
+    def pod(self) -> Object:
+        pod = self.world.pod(*KEY)
+        assert pod is not None
+        return pod
+
+    @property
+    def template(self) -> Object:
+        template: Object = self.statefulset["spec"]["template"]["spec"]
+        return template
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the template."""
+        return read_shape(self.template, self.plan.parameters).shape
+
+    @property
+    def pod_shape(self) -> Shape:
+        return read_shape(self.pod["spec"], self.plan.parameters).shape
+
+    @property
+    def pod_ready(self) -> bool:
+        pod = self.world.pod(*KEY)
+        return pod is not None and "deletionTimestamp" not in pod["metadata"] and condition(pod, "Ready") == "True"
+
+    @property
+    def record(self) -> Record:
+        """What the journal says."""
+        return read(self.world.cluster.objects[Kind.CONFIG_MAP][(NAMESPACE, JOURNAL_PREFIX + NAME)])
+
+    @property
+    def held(self) -> bool:
+        return HOLD_LABEL in labels_of(self.statefulset)
+
+    @property
+    def requests(self) -> list[Request]:
+        """Everything that the API server was asked since the node was ready."""
+        return self.world.cluster.requests[self._first :]
+
+    def ours(self) -> list[Request]:
+        """The writes that runs sent, dry runs left out, and whether they were carried out or not."""
+        user = self.world.cluster.user
+        return [r for r in self.requests if r.user == user and r.verb in WRITES and not r.dry_run]
+
+    def replaced(self) -> int:
+        """How many pods the runs have replaced."""
+        return sum(r.verb in ("delete", "evict") and r.kind is Kind.POD and r.outcome == "ok" for r in self.ours())
+
+    def controller_deletes(self) -> list[Request]:
+        """The pods that the controller itself deleted."""
+        return [r for r in self.requests if r.user == CONTROLLER_USER and r.verb == "delete" and r.kind is Kind.POD]
+
+    # Runs.
+
+    def process(
+        self,
+        *,
+        strategy: Strategy | None = None,
+        goal: StageName = StageName.RELEASE,
+        plan: Plan | None = None,
+        lock: Lock | None = None,
+        view: View | None = None,
+        until: Interrupt | None = None,
+        force: bool = False,
+        accept: bool = True,
+    ) -> Run:
+        """Give a run as a new process would make it; it takes the lock over from the last one."""
+        if lock is None:
+            lock = self._locks[-1].take_over()
+            self._locks.append(lock)
+
+        def report(record: Record, action: Action) -> None:
+            self.seen.append((record, action))
+            if until is not None and until(record, action):
+                raise Interrupted
+
+        world = self.world
+        accounts = find_accounts(world.view.list(Kind.DEPLOYMENT), None)
+        return Run(
+            Ports(world.cluster, view or world.view, self.watchdog, lock, world.clock),
+            plan or self.plan,
+            HoldKeeper(world.cluster, view or world.view, accounts),
+            Options(
+                run=lock.token,
+                strategy=strategy or self.strategy,
+                goal=goal,
+                accept_unjudged_policy=accept,
+                force=force,
+            ),
+            "test",
+            report,
+        )
+
+    def apply(self, **kwargs: Any) -> Result:
+        run = self.process(**kwargs)
+        run.start("apply")
+        [result] = run.apply([KEY])
+        return result
+
+    def hold(self, **kwargs: Any) -> Result:
+        run = self.process(goal=StageName.HOLD, **kwargs)
+        run.start("hold")
+        [result] = run.hold([KEY])
+        return result
+
+    def back(self, to: StageName | None = None, **kwargs: Any) -> Result:
+        run = self.process(**kwargs)
+        run.start("rollback")
+        [result] = run.back([KEY], to)
+        return result
+
+    def crash(self, number: int, *, after: bool, run: Callable[[], object]) -> bool:
+        """Let the process die at its write of that number, before or after it is carried out; tell whether it did."""
+        self.watchdog.die(number, after=after)
+        try:
+            run()
+        except Interrupted:
+            return True
+        finally:
+            self.watchdog.live()
+        return False
+
+    def forks(self, run: Callable[[], object]) -> list[Scene]:
+        """Let a process run to its end; give the world as it was before and after each of its writes.
+
+        Where nothing happened between one write and the next, after the one is before the other. Every process is
+        gone in these worlds.
+        """
+        found: list[Scene] = []
+        versions: list[tuple[int, int]] = []
+
+        def at_write() -> None:
+            version = (self.world.cluster.version, len(self.world.log.entries))
+            if not versions or versions[-1] != version:
+                versions.append(version)
+                found.append(self._fork())
+
+        self.watchdog.at_write = at_write
+        run()
+        self.watchdog.at_write = None
+        return [*found, self]
+
+    def _fork(self) -> Scene:
+        """Copy the world; stored objects and requests that were answered never change and are shared."""
+        cluster, kubelet, log = self.world.cluster, self.world.kubelet, self.world.log
+        bodies = [body for kind in Kind for body in cluster.objects[kind].values()]
+        answered = [request for request in cluster.requests if request.outcome]
+        shared = [self.statefulset_before, self.service_before, self.plan, *bodies, *answered, *log.entries]
+        memo: dict[int, Any] = {id(each): each for each in shared}
+        memo |= {
+            id(kubelet.lock): RLock(),
+            id(log._lock): ThreadLock(),
+            id(self.seen): [],
+            id(self.watchdog.at_write): None,
+        }
+        copied = copy.deepcopy(self, memo)
+        for request in copied.world.cluster.requests[-3:]:
+            request.outcome = request.outcome or Interrupted.__name__
+        return copied
+
+    def interrupt(self, until: Interrupt, **kwargs: Any) -> None:
+        """Let a run go on until something is so, and end it there."""
+        try:
+            self.apply(until=until, **kwargs)
+        except Interrupted:
+            return
+        raise AssertionError("the run was over before it could be interrupted")
+
+    # Others.
+
+    def edit(self, kind: Kind, *operations: Object, name: str = NAME) -> None:
+        """Change an object as a person with kubectl would."""
+        ours, self.world.cluster.user = self.world.cluster.user, "person"
+        try:
+            self.world.cluster.patch(kind, NAMESPACE, name, operations, manager="kubectl-edit")
+        finally:
+            self.world.cluster.user = ours
+
+    def budget(self, allowed: int) -> None:
+        """Put a disruption budget on the node's pod; ``allowed`` is how many evictions it allows now."""
+        self.world.cluster.put(
+            Kind.DISRUPTION_BUDGET,
+            {
+                "metadata": {"namespace": NAMESPACE, "name": "budget"},
+                "spec": {"selector": {"matchLabels": {"sei.io/node": NAME}}},
+                "status": {"disruptionsAllowed": allowed, "expectedPods": 1, "desiredHealthy": 0},
+            },
+        )
+
+    def delete_pod(self) -> None:
+        """Delete the pod as a drain would."""
+        client = self.world.cluster.client("person")
+        client.delete(Kind.POD, NAMESPACE, f"{NAME}-0", uid=self.pod["metadata"]["uid"], grace_seconds=300)
+
+    # What must be so.
+
+    def assert_as_before(self) -> None:
+        """The objects are what they were before the first run, and nothing of ours is left on them."""
+        assert self.statefulset["spec"] == self.statefulset_before
+        assert self.service["spec"] == self.service_before
+        self.assert_clean()
+        assert self.pod_shape is Shape.SHARED
+        assert self.pod_ready
+
+    def assert_clean(self) -> None:
+        """No label of ours, and nothing that we own."""
+        for obj in (self.statefulset, self.service):
+            assert not {HOLD_LABEL, FREEZE_LABEL} & labels_of(obj).keys()
+            assert MANAGER not in {entry["manager"] for entry in obj["metadata"]["managedFields"]}
+
+    def assert_done(self) -> None:
+        """The node is in the new shape, ready, and its controller's."""
+        self.assert_clean()
+        assert self.shape is self.pod_shape is Shape.ENFORCED
+        assert self.pod_ready
+
+
+def reaching(stage: StageName) -> Interrupt:
+    """Interrupt a run as soon as its record is at a stage."""
+    return lambda record, _: record.stage is stage
+
+
+def planned_restarts(strategy: Strategy) -> int:
+    return 2 if strategy is Strategy.STAGED else 1

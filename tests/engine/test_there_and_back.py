@@ -1,0 +1,133 @@
+"""Each stage through start, rollback, start and complete, for every mode and both strategies, the controller alive."""
+
+from __future__ import annotations
+
+import pytest
+
+from seimigrate.domain.plan import StageName, Strategy
+from seimigrate.domain.record import Outcome
+from seimigrate.domain.shapes import Shape
+from tests.engine.harness import MODES, Scene, planned_restarts, reaching
+
+STAGES = tuple(StageName)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_a_node_goes_back_from_each_stage_and_then_all_the_way(strategy: Strategy, stage: StageName) -> None:
+    scene = Scene(strategy=strategy)
+    scene.interrupt(reaching(stage))
+    assert scene.back().outcome is Outcome.ROLLED_BACK
+    scene.assert_as_before()
+    _complete(scene)
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+@pytest.mark.parametrize("mode", MODES)
+def test_in_each_mode_a_node_goes_back_from_one_stage_after_the_other(mode: str, strategy: Strategy) -> None:
+    scene = Scene(mode, strategy)
+    for stage in STAGES:
+        scene.interrupt(reaching(stage))
+        assert scene.back().outcome is Outcome.ROLLED_BACK, stage
+        scene.assert_as_before()
+    _complete(scene)
+
+
+def test_a_node_with_a_sidecar_port_of_its_own_goes_there_and_back() -> None:
+    scene = Scene(sidecar_port=7070)
+    scene.interrupt(reaching(StageName.POLICY))
+    assert scene.back().outcome is Outcome.ROLLED_BACK
+    scene.assert_as_before()
+    _complete(scene)
+
+
+def _complete(scene: Scene) -> None:
+    """Cut the node over under the old controller, release it under the new one, and see that it stays as it is."""
+    replaced = scene.replaced()
+    assert scene.apply().outcome is Outcome.DONE_HELD
+    assert scene.held
+    assert scene.replaced() - replaced == planned_restarts(scene.strategy)
+    pod = scene.pod["metadata"]["uid"]
+
+    scene.world.swap_controller("new")
+    assert scene.apply().outcome is Outcome.DONE
+    scene.assert_done()
+    scene.world.run(65)
+    scene.assert_done()
+    assert scene.pod["metadata"]["uid"] == pod
+    assert not scene.controller_deletes()
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+@pytest.mark.parametrize("mode", MODES)
+def test_held_under_the_old_controller_a_node_is_cut_over_and_released_under_the_new_one(
+    mode: str, strategy: Strategy
+) -> None:
+    scene = Scene(mode, strategy)
+    assert scene.hold().outcome is Outcome.HELD
+    scene.world.swap_controller("new")
+    scene.world.run(200)
+    assert scene.template == scene.statefulset_before["template"]["spec"]
+
+    assert scene.apply().outcome is Outcome.DONE
+    scene.assert_done()
+    pod = scene.pod["metadata"]["uid"]
+    scene.world.run(200)
+    scene.assert_done()
+    assert scene.pod["metadata"]["uid"] == pod
+    assert scene.replaced() == planned_restarts(strategy)
+    assert not scene.controller_deletes()
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_node_goes_back_to_the_end_of_a_stage_and_on_from_there(stage: StageName, strategy: Strategy) -> None:
+    scene = Scene(strategy=strategy)
+    assert scene.apply().outcome is Outcome.DONE_HELD
+
+    assert scene.back(stage).outcome is Outcome.ROLLED_BACK_HELD
+    wanted = {StageName.HOLD: Shape.SHARED, StageName.CHECK: Shape.SHARED, StageName.EXPOSE: Shape.EXPOSED}
+    wanted |= {StageName.PROBES: Shape.MOVED, StageName.READY: Shape.MOVED}
+    assert scene.shape is scene.pod_shape is wanted.get(stage, Shape.ENFORCED)
+    assert scene.pod_ready
+    assert scene.held
+
+    scene.world.swap_controller("new")
+    assert scene.apply().outcome is Outcome.DONE
+    scene.assert_done()
+
+
+def test_going_back_twice_finds_nothing_to_do() -> None:
+    scene = Scene()
+    scene.apply()
+    assert scene.back().outcome is Outcome.ROLLED_BACK
+    again = scene.back()
+    assert again.nothing_to_do
+    scene.assert_as_before()
+
+
+def test_a_node_that_is_done_and_released_has_nothing_to_do() -> None:
+    scene = Scene()
+    scene.apply()
+    scene.world.swap_controller("new")
+    scene.apply()
+    writes = len(scene.ours())
+    assert scene.apply().nothing_to_do
+    assert {(r.kind.name, r.namespace) for r in scene.ours()[writes:]} == {("CONFIG_MAP", "seimigrate-system")}
+
+
+def test_a_released_node_can_still_be_brought_back_and_stays_held_under_the_new_controller() -> None:
+    scene = Scene()
+    scene.apply()
+    scene.world.swap_controller("new")
+    assert scene.apply().outcome is Outcome.DONE
+
+    assert scene.back().outcome is Outcome.ROLLED_BACK_HELD
+    assert scene.statefulset["spec"] == scene.statefulset_before
+    assert scene.pod_shape is Shape.SHARED
+    assert scene.pod_ready
+
+    scene.world.swap_controller("old")
+    assert scene.back().outcome is Outcome.ROLLED_BACK
+    scene.assert_clean()
+    assert scene.pod_ready
