@@ -13,12 +13,10 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from seimigrate.domain import leases
 from seimigrate.domain.kinds import LEASE_NAME, MANAGER, SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.engine.errors import ApiError, Conflict, LockedByAnother, SeimigrateError
 from seimigrate.engine.ports import Clock, Cluster
-
-RUN_ANNOTATION = "seimigrate.sei.io/run"
-"""On the Lease: the fencing token of its holder; tells our own unanswered renewal from a takeover."""
 
 STEPS = 20
 """So many looks at another holder's renewTime within its lease's duration."""
@@ -27,6 +25,7 @@ STEPS = 20
 class LeaseLock:
     """The lock of a run; ``holder`` names it to people, ``seconds`` is for how long a renewal makes it ours.
 
+    ``name`` is the Lease's: the runs' unless another is given.
     Its cluster's requests should wait no longer than ``seconds`` / 3 for an answer.
     """
 
@@ -37,8 +36,10 @@ class LeaseLock:
         holder: str,
         seconds: float = 15.0,
         *,
+        name: str = LEASE_NAME,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._name = name
         self._cluster = cluster
         self._clock = clock
         self._holder = holder
@@ -72,19 +73,19 @@ class LeaseLock:
         deadline = math.inf
         while True:
             lease = self._read_or_create()
-            if watched is not None and _holder(lease) and _sign(lease) != _sign(watched):
+            if watched is not None and leases.holder(lease) and leases.sign(lease) != leases.sign(watched):
                 raise _locked(lease)
-            if not _holder(lease) or self._monotonic() >= deadline:
+            if not leases.holder(lease) or self._monotonic() >= deadline:
                 if self._try_take(lease):
                     return self
                 continue
             if watched is None:
                 watched = lease
-                seconds = _duration(lease, self._seconds)
+                seconds = leases.duration(lease, self._seconds)
                 deadline = self._monotonic() + seconds
                 if on_wait:
-                    on_wait(_holder(lease), seconds)
-            self._stopped.wait(_duration(lease, self._seconds) / STEPS)
+                    on_wait(leases.holder(lease), seconds)
+            self._stopped.wait(leases.duration(lease, self._seconds) / STEPS)
 
     def check(self) -> float:
         """Give the seconds for which the lock is surely ours; raises ``LockedByAnother`` if it is not."""
@@ -108,26 +109,26 @@ class LeaseLock:
         with self._lock:
             lease, self._until, self._lost = self._lease, -math.inf, self._lost or _released(self._holder)
         try:
-            if _token(lease) == self._token and self._token:
+            if leases.token(lease) == self._token and self._token:
                 self._cluster.replace(Kind.LEASE, _with(lease, holderIdentity=""))
         except ApiError:
             pass  # taken over, or no answer: the next run sees that nobody renews it
 
     def peek(self) -> str | None:
         """Give who holds the lock, ``None`` if nobody does; whether that process lives, this does not tell."""
-        lease = self._cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, LEASE_NAME)
-        return (_holder(lease) or None) if lease else None
+        lease = self._cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, self._name)
+        return (leases.holder(lease) or None) if lease else None
 
     def break_lock(self) -> str | None:
         """Take the lock from whoever holds it and leave it free; give who that was, ``None`` if nobody.
 
         A run that lives after all finds its lock lost at its next renewal, and its fencing token refused after that.
         """
-        lease = self._cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, LEASE_NAME)
-        if lease is None or not _holder(lease):
+        lease = self._cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, self._name)
+        if lease is None or not leases.holder(lease):
             return None
         self._cluster.replace(Kind.LEASE, _with(lease, holderIdentity=""))
-        return _holder(lease)
+        return leases.holder(lease)
 
     def __enter__(self) -> LeaseLock:
         return self.acquire()
@@ -136,7 +137,7 @@ class LeaseLock:
         self.release()
 
     def _read_or_create(self) -> Object:
-        lease = self._cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, LEASE_NAME)
+        lease = self._cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, self._name)
         if lease is not None:
             return lease
         labels = {"app.kubernetes.io/managed-by": MANAGER}
@@ -146,7 +147,7 @@ class LeaseLock:
         lease = {
             "apiVersion": Kind.LEASE.resource.api_version,
             "kind": "Lease",
-            "metadata": {"namespace": SYSTEM_NAMESPACE, "name": LEASE_NAME, "labels": labels},
+            "metadata": {"namespace": SYSTEM_NAMESPACE, "name": self._name, "labels": labels},
             "spec": {"holderIdentity": "", "leaseTransitions": 0, "leaseDurationSeconds": self._whole_seconds()},
         }
         return self._create(Kind.LEASE, lease) or self._read_or_create()
@@ -170,14 +171,15 @@ class LeaseLock:
             acquireTime=now,
             renewTime=now,
         )
-        taken["metadata"]["annotations"] = {**(lease["metadata"].get("annotations") or {}), RUN_ANNOTATION: token}
+        annotations = lease["metadata"].get("annotations") or {}
+        taken["metadata"]["annotations"] = {**annotations, leases.RUN_ANNOTATION: token}
         sent = self._monotonic()
         try:
             answer = self._cluster.replace(Kind.LEASE, taken)
         except Conflict:
             return False
         self._token, self._lease, self._until, self._lost = token, answer, sent + self._seconds, None
-        self.took_over = bool(_holder(lease))
+        self.took_over = bool(leases.holder(lease))
         self._thread = threading.Thread(target=self._keep, args=(self._stopped,), name="lock", daemon=True)
         self._thread.start()
         return True
@@ -209,12 +211,12 @@ class LeaseLock:
 
     def _look_again(self) -> Object:
         """Read the lease after a conflict: still ours if an unanswered renewal of ours or a mere edit changed it."""
-        lease = self._cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, LEASE_NAME)
+        lease = self._cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, self._name)
         if lease is None:
             raise LockedByAnother("the lock's Lease was deleted", hint="run the same command again")
-        if not _holder(lease):
+        if not leases.holder(lease):
             raise LockedByAnother("the lock was broken by `unlock`", hint="run the same command again")
-        if _token(lease) != self._token:
+        if leases.token(lease) != self._token:
             raise _locked(lease)
         return lease
 
@@ -232,28 +234,10 @@ def _with(lease: Object, **spec: object) -> Object:
     return {**lease, "metadata": {**lease["metadata"]}, "spec": {**lease["spec"], **spec}}
 
 
-def _holder(lease: Object) -> str:
-    return str(lease["spec"].get("holderIdentity") or "")
-
-
-def _token(lease: Object) -> str:
-    return str((lease.get("metadata", {}).get("annotations") or {}).get(RUN_ANNOTATION, ""))
-
-
-def _sign(lease: Object) -> tuple[object, ...]:
-    """Give what a living holder moves; not the resourceVersion, which anybody's edit of a label moves."""
-    spec = lease["spec"]
-    return _holder(lease), _token(lease), spec.get("renewTime"), spec.get("leaseTransitions")
-
-
-def _duration(lease: Object, own: float) -> float:
-    return float(lease["spec"].get("leaseDurationSeconds") or own)
-
-
 def _locked(lease: Object) -> LockedByAnother:
     since = lease["spec"].get("acquireTime") or "an unknown time"
     return LockedByAnother(
-        f"{_holder(lease)} holds the lock since {since}",
+        f"{leases.holder(lease)} holds the lock since {since}",
         hint="wait for it, or, if that process is surely gone: seimigrate unlock",
     )
 

@@ -16,6 +16,7 @@ import typer
 from seimigrate import __version__
 from seimigrate.cli.exits import Exit
 from seimigrate.cli.expand import expanded
+from seimigrate.cli.guard import guard
 from seimigrate.cli.moving import apply, hold, rollback
 from seimigrate.cli.plan import plan
 from seimigrate.cli.session import OpenSession, connect_session
@@ -57,7 +58,7 @@ def schema() -> None:
     typer.echo(json.dumps(plan_schema(), indent=2))
 
 
-for _command in (plan, apply, status, rollback, hold, unlock):
+for _command in (plan, apply, status, rollback, hold, guard, unlock):
     app.command()(expanded(_command))
 
 

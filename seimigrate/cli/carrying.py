@@ -6,8 +6,9 @@ import getpass
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from seimigrate.cli.afterwards import Afterwards
 from seimigrate.cli.options import Acting, Controller, pair
 from seimigrate.cli.selection import Selection
 from seimigrate.cli.session import Session
@@ -16,17 +17,22 @@ from seimigrate.domain import seen
 from seimigrate.domain.beginning import Options
 from seimigrate.domain.kinds import Kind
 from seimigrate.domain.plan import Plan, StageName, Strategy
+from seimigrate.engine.guard import Guard, Meanwhile
 from seimigrate.engine.hold import HoldKeeper, NoHold, find_accounts
 from seimigrate.engine.ports import Pods, Response, View
 from seimigrate.engine.run import Result, Run
 from seimigrate.engine.runner import Ports
+from seimigrate.render.guardlines import GuardLines
 from seimigrate.render.lines import Lines
 from seimigrate.render.pages import EndedLine
 
 
 @dataclass(frozen=True)
 class Errand:
-    """What a run is to do: ``work`` is called with it once it has begun."""
+    """What a run is to do: ``work`` is called with it once it has begun.
+
+    ``guards`` tells that it looks after the nodes that it has done with as long as it lasts.
+    """
 
     command: str
     plan: Plan
@@ -37,6 +43,7 @@ class Errand:
     holds: bool = True
     accept_unjudged_policy: bool = False
     force: bool = False
+    guards: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,16 @@ def accounts_of(session: Session, controller: Controller) -> list[str]:
     return find_accounts(session.cluster.list(Kind.DEPLOYMENT), given)
 
 
-def carry(shell: Shell, session: Session, errand: Errand, accounts: list[str], pods: Pods, acting: Acting) -> Ended:
-    """Take the lock, do the errand, let the lock go."""
+def carry(
+    shell: Shell,
+    session: Session,
+    errand: Errand,
+    accounts: list[str],
+    pods: Pods,
+    acting: Acting,
+    then: Callable[[Ended, Afterwards], None] | None = None,
+) -> Ended:
+    """Take the lock, do the errand, and ``then`` what it leads to; let the lock go."""
     import structlog  # a tenth of a second that --help does not need
 
     log = structlog.get_logger()
@@ -88,10 +103,15 @@ def carry(shell: Shell, session: Session, errand: Errand, accounts: list[str], p
                 accept_unjudged_policy=errand.accept_unjudged_policy,
                 force=errand.force,
             )
-            run = Run(ports, errand.plan, hold, options, who, Lines(log))
-            run.start(errand.command)
+            guard = Guard(ports, errand.plan, GuardLines(log), runs=None)
+            carried = replace(ports, view=Meanwhile(view, guard)) if errand.guards else ports
+            run = Run(carried, errand.plan, hold, options, who, Lines(log))
+            run.start(errand.command, errand.selection.namespaces)
             results = errand.work(run)
-            return Ended(lock.token, results, [_held(view, result) for result in results])
+            ended = Ended(lock.token, results, [_held(view, result) for result in results])
+            if then is not None:
+                then(ended, Afterwards(ports, guard, log))
+            return ended
 
 
 def _held(view: View, result: Result) -> bool:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from seimigrate.cli.app import main as program
 from seimigrate.cli.options import Connect
-from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind
+from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
 from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View
 from seimigrate.simulation.world import World
 
@@ -42,18 +42,23 @@ class SimulatedSession:
     def require_rights(self, namespaces: Sequence[str], *, holds: bool) -> None:
         """Find nothing missing: there are no rights in memory."""
 
+    def require_guard_rights(self, namespaces: Sequence[str]) -> None:
+        """Find nothing missing."""
+
     def pods(self, service_account: tuple[str, str], *, required: bool) -> Pods:
         """Give calls to the simulated pods."""
         return self.world.pods
 
     @contextmanager
-    def lock(self, holder: str, seconds: float, on_wait: Callable[[str, float], None]) -> Iterator[Lock]:
+    def lock(
+        self, holder: str, seconds: float, on_wait: Callable[[str, float], None], *, name: str = LEASE_NAME
+    ) -> Iterator[Lock]:
         """Take the lock as a new process would."""
         self.world.lock = self.world.lock.take_over()
         yield self.world.lock
 
     @contextmanager
-    def view(self, namespaces: Sequence[str]) -> Iterator[View]:
+    def view(self, namespaces: Sequence[str], *, guards: bool = False) -> Iterator[View]:
         """Give the view, which is always fresh."""
         yield self.world.view
 
@@ -94,18 +99,18 @@ def main() -> int:
     codes = [demo.type("plan", *GO)]
 
     demo.tell("The old controller re-applies the old shape whenever it can; the hold denies it.")
-    codes.append(demo.type("apply", "--node", f"{NAMESPACE}/full-0", "--yes", *GO))
+    codes.append(demo.type("apply", "--node", f"{NAMESPACE}/full-0", "--yes", "--unguarded", *GO))
     denied = len(world.controller.denials) if world.controller else 0
     demo.tell(f"Meanwhile the old controller's writes were denied {denied} times.")
 
     demo.tell("The next node's new sidecar is broken: it never gets ready.")
     _break_when_moved(world, "validator-0")
-    codes.append(demo.type("apply", "--node", f"{NAMESPACE}/validator-0", "--yes", *GO))
+    codes.append(demo.type("apply", "--node", f"{NAMESPACE}/validator-0", "--yes", "--unguarded", *GO))
     codes.append(demo.type("status"))
 
     demo.tell("The controller is upgraded to one that renders the new shape: now the first node can be released.")
     world.swap_controller("new", SPLIT_IMAGE)
-    codes.append(demo.type("apply", "--node", f"{NAMESPACE}/full-0", "--yes", *GO))
+    codes.append(demo.type("apply", "--node", f"{NAMESPACE}/full-0", "--yes", "--unguarded", *GO))
     codes.append(demo.type("status"))
     demo.tell("The second node was not held any more: the new controller has moved it by itself, with no gate and no")
     demo.tell("budget. That is why the recommended order begins with: seimigrate hold -A")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from seimigrate.cli import carrying, exits, looking, selection, words
+from seimigrate.cli.afterwards import Afterwards
 from seimigrate.cli.carrying import Ended, Errand, NoPods
 from seimigrate.cli.exits import Exit
 from seimigrate.cli.options import (
@@ -42,6 +43,14 @@ def apply(
     connect: Connect,
     output: Output,
     hold: Annotated[HoldBy, typer.Option("--hold", help="What keeps the controller off.")] = HoldBy.JUDGE,
+    guard: Annotated[
+        bool | None,
+        typer.Option(
+            "--guard/--unguarded",
+            show_default=False,
+            help="Whether to guard nodes that stay held when nobody else does; asked by neither, only on a terminal.",
+        ),
+    ] = None,
 ) -> None:
     """Cut nodes over, one after the other; run again, it goes on."""
     shell, plan, session, found = _begin(ctx, target, file, acting, connect, output, [controller, calling])
@@ -72,10 +81,14 @@ def apply(
         holds=hold is HoldBy.JUDGE,
         accept_unjudged_policy=way.accept_unjudged_policy,
     )
-    ended = carrying.carry(shell, session, errand, accounts, pods, acting)
-    code = exits.of_apply(ended.results)
     again: list[words.Group] = [target, file, way, controller, calling, acting, connect]
-    _end(shell, errand, ended, code, _after_apply(ended, code, again, connect))
+
+    def then(ended: Ended, afterwards: Afterwards) -> None:
+        code = exits.of_apply(ended.results)
+        _show(shell, errand, ended, _after_apply(ended, code, again, connect))
+        afterwards.look_after([(r.namespace, r.name) for r in ended.results], guard)
+
+    leave(exits.of_apply(carrying.carry(shell, session, errand, accounts, pods, acting, then).results))
 
 
 def hold(
@@ -103,6 +116,7 @@ def hold(
         selection=found,
         work=lambda run: run.hold(found.keys),
         goal=StageName.HOLD,
+        guards=False,
     )
     ended = carrying.carry(shell, session, errand, accounts, NoPods(), acting)
     _end(shell, errand, ended, exits.of_hold(ended.results, ended.held), words.command("status", target, connect))
@@ -182,9 +196,13 @@ def _named(lines: list[Prospect]) -> str:
 
 
 def _end(shell: Shell, errand: Errand, ended: Ended, code: Exit, next_command: str) -> None:
+    _show(shell, errand, ended, next_command)
+    leave(code)
+
+
+def _show(shell: Shell, errand: Errand, ended: Ended, next_command: str) -> None:
     page = EndedPage(ended.token, errand.command, carrying.lines_of(ended, errand.selection), next_command)
     shell.show(lambda: jsonout.ended(page), lambda on: endedtable.show(page, on))
-    leave(code)
 
 
 def _after_apply(ended: Ended, code: Exit, again: list[words.Group], connect: Connect) -> str:

@@ -73,6 +73,28 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Guarded:
+    """Which SeiNodes a guard looks after: all of a cluster, since whoever holds one wants it guarded."""
+
+    namespace: Annotated[
+        str | None, typer.Option("-n", "--namespace", metavar="NAME", help="Only this namespace (default: all).")
+    ] = None
+    all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="All namespaces (the default).")] = (
+        False
+    )
+    selector: Annotated[
+        str, typer.Option("-l", "--selector", metavar="LABELS", help="Only SeiNodes with these labels.")
+    ] = ""
+    node: Annotated[
+        list[str], typer.Option("--node", metavar="NS/NAME", help="Only this SeiNode (can be repeated).")
+    ] = field(default_factory=list)
+
+    def as_target(self) -> Target:
+        """Give the same words as for other commands, to be checked as theirs are."""
+        return Target(self.namespace, self.all_namespaces, self.selector, self.node)
+
+
+@dataclass(frozen=True)
 class PlanFile:
     """Which plan."""
 

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from seimigrate.cli.kubeconfig import context_namespace
 from seimigrate.cli.options import Connect
-from seimigrate.domain.kinds import Kind, Object
-from seimigrate.engine import hold, observer, rights
+from seimigrate.domain.kinds import LEASE_NAME, Kind, Object
+from seimigrate.engine import guard, hold, observer, rights
 from seimigrate.engine.errors import LockedByAnother, NotFound, SeimigrateError
 from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View
 
@@ -42,11 +42,19 @@ class Session(Protocol):
     def pods(self, service_account: tuple[str, str], *, required: bool) -> Pods:
         """Give calls to pods with a ServiceAccount's token; raises an error if it is required and there is none."""
 
-    def lock(self, holder: str, seconds: float, on_wait: OnWait) -> AbstractContextManager[Lock]:
-        """Hold the cluster's lock; raises ``LockedByAnother`` if somebody alive has it."""
+    def require_guard_rights(self, namespaces: Sequence[str]) -> None:
+        """Raise ``Forbidden`` naming every right that a guard would lack."""
 
-    def view(self, namespaces: Sequence[str]) -> AbstractContextManager[View]:
-        """Watch everything that a run looks at: what nodes have in some namespaces (``""``: all), the rest anywhere."""
+    def lock(
+        self, holder: str, seconds: float, on_wait: OnWait, *, name: str = LEASE_NAME
+    ) -> AbstractContextManager[Lock]:
+        """Hold a lock of the cluster, by its Lease; raises ``LockedByAnother`` if somebody alive has it."""
+
+    def view(self, namespaces: Sequence[str], *, guards: bool = False) -> AbstractContextManager[View]:
+        """Watch everything that a run looks at: what nodes have in some namespaces (``""``: all), the rest anywhere.
+
+        With ``guards`` it is the little that a guard looks at.
+        """
 
 
 OpenSession = Callable[[Connect], Session]
@@ -91,15 +99,19 @@ class ClusterSession:
             ) from error
         return ForwardedPods(self._connection, tokens)
 
+    def require_guard_rights(self, namespaces: Sequence[str]) -> None:
+        """Ask the API server what a guard may do, before anything is done."""
+        rights.require_guard(self.cluster, namespaces)
+
     @contextmanager
-    def lock(self, holder: str, seconds: float, on_wait: OnWait) -> Iterator[Lock]:
+    def lock(self, holder: str, seconds: float, on_wait: OnWait, *, name: str = LEASE_NAME) -> Iterator[Lock]:
         """Hold the Lease; it is let go however it ends, but when it has become somebody else's."""
         from seimigrate.adapters.api import ApiCluster
         from seimigrate.adapters.lease import LeaseLock
 
         # Its own sockets and short requests: a renewal must never stand behind anything.
         cluster = ApiCluster(self._connection.fresh(2), timeout=seconds / 3)
-        lock = LeaseLock(cluster, self.clock, holder, seconds).acquire(on_wait)
+        lock = LeaseLock(cluster, self.clock, holder, seconds, name=name).acquire(on_wait)
         try:
             yield lock
         except LockedByAnother:
@@ -111,7 +123,7 @@ class ClusterSession:
             lock.release()
 
     @contextmanager
-    def view(self, namespaces: Sequence[str]) -> Iterator[View]:
+    def view(self, namespaces: Sequence[str], *, guards: bool = False) -> Iterator[View]:
         """Watch; with some namespaces only, the controller and the policies are watched apart, in all."""
         from seimigrate.adapters.watch import WatchedView
 
@@ -122,7 +134,10 @@ class ClusterSession:
             return started[-1].start()
 
         try:
-            if "" in namespaces:
+            everywhere = "" in namespaces
+            if guards:
+                yield watch(guard.WATCHED, () if everywhere else namespaces, observer.OPTIONAL)
+            elif everywhere:
                 yield watch((*observer.WATCHED, *hold.WATCHED), (), observer.OPTIONAL)
             else:
                 near = watch(observer.WATCHED, namespaces, observer.OPTIONAL)

@@ -7,16 +7,15 @@ from datetime import UTC, datetime
 
 import typer
 
-from seimigrate.adapters.lease import RUN_ANNOTATION
 from seimigrate.cli import looking, selection, words
 from seimigrate.cli.options import Connect, Controller, Output, PlanFile, Target, pair
 from seimigrate.cli.session import Session
 from seimigrate.cli.shell import shell_of
-from seimigrate.domain import seen, shapes
-from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.domain import leases, seen, shapes
+from seimigrate.domain.kinds import LEASE_NAME, RUN_NAME, SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.domain.plan import Parameters
 from seimigrate.domain.record import Direction, Outcome
-from seimigrate.engine import reading
+from seimigrate.engine import guardjournal, pulse, reading
 from seimigrate.engine.errors import SeimigrateError
 from seimigrate.engine.hold import WATCHED, HoldKeeper, find_accounts
 from seimigrate.engine.journal import RunJournal
@@ -43,7 +42,8 @@ def status(
     look = looking.Look(session.cluster, found, plan)
     lease = session.cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, LEASE_NAME)
     locked = alive(lease, session.clock.now())
-    lines = tuple(_line(look, key, locked) for key in found.keys)
+    watched = _watched(session, lease if locked else None, found.keys)
+    lines = tuple(_line(look, key, key in watched) for key in found.keys)
     doubts = tuple(_doubts(session, look, controller)) if found.everywhere else ()
     page = StatusPage(
         run=_run(session, lease, locked),
@@ -67,22 +67,36 @@ def alive(lease: Object | None, now: float) -> bool:
     return now - renewed < float(spec.get("leaseDurationSeconds") or 0)
 
 
+def _watched(session: Session, run_lease: Object | None, keys: Sequence[Key]) -> set[Key]:
+    """Give the nodes that a live run or a live guard looks after, if they are held."""
+    cluster = session.cluster
+    watched: set[Key] = set()
+    if run_lease is not None:
+        run = cluster.get(Kind.CONFIG_MAP, SYSTEM_NAMESPACE, RUN_NAME)
+        watched |= {key for key in keys if pulse.covers(run, run_lease, key[0])}
+    guard_lease = cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, leases.GUARD_LEASE)
+    if guard_lease is not None and alive(guard_lease, session.clock.now()):
+        says = cluster.get(Kind.CONFIG_MAP, SYSTEM_NAMESPACE, guardjournal.NAME)
+        named = guardjournal.looked_after(says, guard_lease)
+        watched |= {key for key in keys if "/".join(key) in named}
+    return watched
+
+
 def _run(session: Session, lease: Object | None, locked: bool) -> RunInfo | None:
     record = RunJournal(session.cluster).load()
     if record is None:
         return None
-    annotations = (lease or {}).get("metadata", {}).get("annotations") or {}
     return RunInfo(
         token=record.run,
         holder=record.holder,
         command=record.command,
         plan=record.plan,
         started=datetime.fromtimestamp(record.started, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        live=locked and annotations.get(RUN_ANNOTATION) == record.run,
+        live=locked and leases.token(lease or {}) == record.run,
     )
 
 
-def _line(look: looking.Look, key: Key, locked: bool) -> StatusLine:
+def _line(look: looking.Look, key: Key, watched: bool) -> StatusLine:
     view, record = look.at(key), look.records[key]
     node: Object = view.seinode or {}
     mode = seen.mode_of(node)
@@ -99,7 +113,7 @@ def _line(look: looking.Look, key: Key, locked: bool) -> StatusLine:
         direction=record.direction.value if record else None,
         outcome=record.outcome.value if record and record.outcome else None,
         held=held,
-        guarded=held and locked,
+        guarded=held and watched,
         reason=record.reason if record else "",
         failure=record.failure if record else None,
         notes=record.notes if record else (),

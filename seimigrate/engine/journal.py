@@ -78,7 +78,10 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What the present run, or the last one, is about; ``nodes`` are those that are not at an end."""
+    """What the present run, or the last one, is about; ``nodes`` are those that are not at an end.
+
+    While it lives, it looks after the held nodes in ``namespaces`` (``""``: all).
+    """
 
     run: str
     holder: str
@@ -87,6 +90,7 @@ class RunRecord:
     plan: str
     started: float
     nodes: dict[str, str] = field(default_factory=dict)
+    namespaces: tuple[str, ...] = ("",)
     version: int = 1
 
 
@@ -106,7 +110,7 @@ class RunJournal:
             data: dict[str, Any] = json.loads(self._known.get("data", {}).get(KEY, ""))
             if data.get("version") != 1 or not isinstance(data["nodes"], dict):
                 raise ValueError(f"version {data.get('version')!r}")
-            return RunRecord(**data)
+            return RunRecord(**{**data, "namespaces": tuple(data.get("namespaces", ("",)))})
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise SeimigrateError(
                 f"ConfigMap {SYSTEM_NAMESPACE}/{RUN_NAME}, the run's record, is damaged: {error}",

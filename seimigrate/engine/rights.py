@@ -59,6 +59,20 @@ HOLD = (
 )
 
 
+GUARD = (
+    Right(LOOK, Kind.SEI_NODE, Where.NODES),
+    Right(LOOK, Kind.SEI_NODE_TASK, Where.NODES),
+    Right(LOOK, Kind.SEI_NODE_WORKFLOW, Where.NODES),
+    Right(LOOK, Kind.STATEFUL_SET, Where.NODES),
+    Right(LOOK, Kind.POD, Where.NODES),
+    Right(("get", "create"), Kind.POD, Where.NODES, subresource="portforward"),
+    Right(("get",), Kind.CONFIG_MAP, Where.NODES),
+    Right(("create",), Kind.CONFIG_MAP, Where.SYSTEM),
+    Right(("create",), Kind.LEASE, Where.SYSTEM),
+)
+"""What a guard needs; to change its Lease and its journal, too, but by their names, which is not asked here."""
+
+
 class Reviewer(Protocol):
     """Whoever can say what we may do."""
 
@@ -79,6 +93,16 @@ def missing(reviewer: Reviewer, rights: Sequence[Right], namespaces: Sequence[st
                 if not reviewer.may(verb, right.kind, place, right.subresource):
                     scope = f'in namespace "{place}"' if place else "in all namespaces"
                     yield f'verb "{verb}" on resource "{resource}" {scope}'
+
+
+def require_guard(reviewer: Reviewer, namespaces: Sequence[str]) -> None:
+    """Raise ``Forbidden`` naming every right that a guard lacks."""
+    lacking = list(missing(reviewer, GUARD, namespaces))
+    if lacking:
+        raise Forbidden(
+            "a guard may not do what it needs; missing: " + "; ".join(lacking),
+            hint="deploy/guard.yaml has its ClusterRole and Role: kubectl apply -k deploy",
+        )
 
 
 def require(reviewer: Reviewer, namespaces: Sequence[str], *, holds: bool) -> None:

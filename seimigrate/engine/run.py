@@ -73,8 +73,11 @@ class Run:
         self._who = who
         self._about: RunRecord | None = None
 
-    def start(self, command: str) -> None:
-        """Write the run's record, take over what an earlier run left open, and put the hold's policies in place."""
+    def start(self, command: str, namespaces: Sequence[str] = ("",)) -> None:
+        """Write the run's record, take over what an earlier run left open, and put the hold's policies in place.
+
+        ``namespaces`` are those whose held nodes it looks after while it lives.
+        """
         last = self._run_journal.load()
         self._about = RunRecord(
             run=self._options.run,
@@ -84,6 +87,7 @@ class Run:
             plan=self._plan.digest,
             started=self._ports.clock.now(),
             nodes=dict(last.nodes) if last else {},
+            namespaces=tuple(namespaces),
         )
         self._save()
         for key in self._about.nodes:
@@ -178,7 +182,9 @@ class Run:
         if last is not None and (last.open or (held and last.outcome is not None and last.outcome.held)):
             return Result(namespace, name, record=last, nothing_to_do=True)
         record = beginning.begin(view, self._plan, self._options, self._ports.clock.now(), left=last)
-        return self._carry(replace(record, held_before=False))
+        # Whoever guards it while it is held may bring it back to how it was now, and no further.
+        was_ready = record.was_ready or seeing.pod_ready(view.pod)
+        return self._carry(replace(record, held_before=False, was_ready=was_ready))
 
     def back(self, keys: Sequence[Key], to: StageName | None) -> list[Result]:
         """Bring nodes back, to the end of a stage or all the way, one after the other, until one cannot be."""

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol, assert_never
 
 from seimigrate.domain import changes as changing
-from seimigrate.domain import machine, ownership, paths, seen, shapes
+from seimigrate.domain import machine, ownership, paths, seen
 from seimigrate.domain.actions import Action, Ask, Fence, Note, Perform, ProveHold, Relabel, Stop, Wait
 from seimigrate.domain.changes import Change, ConflictingChange
 from seimigrate.domain.kinds import FENCE_ANNOTATION, HOLD_LABEL, MANAGER, Kind, Object
 from seimigrate.domain.plan import Plan
 from seimigrate.domain.record import Do, Intent, Record
-from seimigrate.domain.seen import Answer, Question, Seen
+from seimigrate.domain.seen import Question, Seen
+from seimigrate.engine import asking
 from seimigrate.engine.errors import Conflict, NotFound, Refused, SeimigrateError, Unreachable
 from seimigrate.engine.journal import Journal
 from seimigrate.engine.observer import Observer
@@ -194,25 +195,7 @@ class Runner:
         return True
 
     def _mark_ready(self, record: Record, view: Seen, intent: Intent) -> bool:
-        """POST the task; the lease must outlast the request, since nothing else could stop it then."""
-        left = self._ports.lock.check()
-        body = {"id": intent.task, "type": "mark-ready"}
-        response = self._ports.pods.call(
-            record.namespace,
-            intent.name,
-            self._plan.parameters.ports.proxy,
-            "POST",
-            "/v0/tasks",
-            body=body,
-            authorised=True,
-            timeout=max(0.5, min(5.0, left / 2)),
-        )
-        if response.status in (401, 403):
-            raise SeimigrateError(
-                f"the sidecar of {record.key} does not take a task from seimigrate's ServiceAccount: {response.status}",
-                hint="allow it to create seinodetasks.sei.io, then run again",
-            )
-        return response.status in (200, 201, 202)
+        return asking.tell_ready(self._ports.pods, self._ports.lock, self._plan.parameters, record.namespace, intent)
 
     def _relabel(self, record: Record, view: Seen, action: Relabel) -> None:
         kind = KINDS[action.kind]
@@ -253,31 +236,6 @@ class Runner:
 
     def _ask(self, record: Record, view: Seen, questions: tuple[Question, ...]) -> None:
         memory = self._observer.memory(record.namespace, record.name)
+        ports, parameters = self._ports, self._plan.parameters
         for question in questions:
-            memory.answers[question] = self._answer(record, view, question)
-
-    def _answer(self, record: Record, view: Seen, question: Question) -> Answer:
-        pod = view.pod
-        uid, now = view.pod_uid, self._ports.clock.now
-        if pod is None:
-            return Answer(uid, now(), None, reason="there is no pod")
-        try:
-            port, path, authorised = self._address(pod, question)
-            response = self._ports.pods.call(
-                record.namespace, pod["metadata"]["name"], port, "GET", path, authorised=authorised
-            )
-        except (Unreachable, shapes.NotWired) as error:
-            return Answer(uid, now(), None, reason=str(error))
-        return Answer(uid, now(), response.status, response.body)
-
-    def _address(self, pod: Object, question: Question) -> tuple[int, str, bool]:
-        parameters = self._plan.parameters
-        wiring = shapes.read(pod["spec"], parameters)
-        health = wiring.public_port if wiring.splits else wiring.sidecar_port
-        return {
-            Question.HEALTH: (health, "/v0/healthz", False),
-            Question.METRICS: (health, "/v0/metrics", False),
-            Question.ANONYMOUS: (parameters.ports.proxy, "/v0/metrics", False),
-            Question.TASKS: (parameters.ports.proxy, "/v0/tasks", True),
-            Question.HEIGHT: (26657, "/status", False),
-        }[question]
+            memory.answers[question] = asking.answer(ports.pods, ports.clock, parameters, view.pod, question)

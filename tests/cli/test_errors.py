@@ -15,7 +15,13 @@ from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.world import World
 from tests.cli.world import GO, SEI, SPLIT, Said, WorldSession, say
 
-EVERY = [["plan", *GO], ["status", "-A"], ["apply", *GO, "--yes"], ["rollback", "--yes"], ["hold", "--yes"]]
+EVERY = [
+    ["plan", *GO],
+    ["status", "-A"],
+    ["apply", "--unguarded", *GO, "--yes"],
+    ["rollback", "--yes"],
+    ["hold", "--yes"],
+]
 every_command = pytest.mark.parametrize("words", EVERY, ids=lambda words: words[0])
 
 
@@ -171,18 +177,18 @@ def test_an_interruption_in_the_middle_is_5_and_safe(world: World, number: signa
     world.swap_controller("old")
     world.cluster.before_request = interrupt
     session = WorldSession(world)
-    told = say(session, "apply", *GO, "--yes")
+    told = say(session, "apply", "--unguarded", *GO, "--yes")
     assert told.code == 5
     assert "error: interrupted: that is safe, and the same command again goes on\n" in told.err
     assert signal.getsignal(number) is before
     status = say(session, "status", *SPLIT)
     assert "interrupted" in status.out
-    assert say(session, "apply", *GO, "--yes").code == 9
+    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
 
 
 def test_an_interruption_before_the_run_says_that_nothing_was_changed(world: World) -> None:
     world.cluster.before_request = lambda request: signal.raise_signal(signal.SIGINT)
-    told = say(WorldSession(world), "apply", *GO, "--yes")
+    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes")
     assert (told.code, told.out) == (5, "")
     assert "interrupted: nothing was changed" in told.err
 

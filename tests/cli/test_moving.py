@@ -26,7 +26,7 @@ def held(world: World, name: str = "full-0") -> bool:
 def test_done_and_handed_back_is_0_and_again_is_nothing_to_do(world: World) -> None:
     world.swap_controller("new")
     session = WorldSession(world)
-    told = say(session, "apply", *GO, "--yes", "-o", "json")
+    told = say(session, "apply", "--unguarded", *GO, "--yes", "-o", "json")
     assert told.code == 0
     assert list(told.json) == ["version", "run", "nodes"]
     assert told.json["run"] == world.lock.token
@@ -34,13 +34,13 @@ def test_done_and_handed_back_is_0_and_again_is_nothing_to_do(world: World) -> N
     assert list(node) == ENDED
     assert (node["outcome"], node["stage"], node["held"], node["failure"]) == ("done", "release", False, None)
     assert not held(world)
-    again = say(session, "apply", *GO, "--yes", "-o", "json")
+    again = say(session, "apply", "--unguarded", *GO, "--yes", "-o", "json")
     assert again.code == 0
     assert [node["outcome"] for node in again.json["nodes"]] == ["nothing-to-do"]
 
 
 def test_done_but_the_controller_disagrees_is_9(world: World) -> None:
-    told = say(WorldSession(world), "apply", *GO, "--yes")
+    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes")
     assert told.code == 9
     assert "done-held" in told.out
     assert "2  held" in told.out  # two restarts
@@ -49,12 +49,12 @@ def test_done_but_the_controller_disagrees_is_9(world: World) -> None:
 
 
 def test_merged_restarts_once(world: World) -> None:
-    told = say(WorldSession(world), "apply", *GO, "--yes", "--strategy", "merged", "-o", "json")
+    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes", "--strategy", "merged", "-o", "json")
     assert [node["restarts"] for node in told.json["nodes"]] == [1]
 
 
 def test_all_blocked_is_4_and_says_why(world: World) -> None:
-    told = say(WorldSession(world), "apply", *SPLIT, "--yes", "-o", "json")
+    told = say(WorldSession(world), "apply", "--unguarded", *SPLIT, "--yes", "-o", "json")
     assert told.code == 4
     [node] = told.json["nodes"]
     assert (node["outcome"], node["stage"], node["restarts"]) == ("blocked", None, 0)
@@ -66,7 +66,7 @@ def test_some_blocked_beside_one_that_moved_is_not_4(world: World) -> None:
     world.add_node(SEI, "full-1")
     world.edit_seinode(SEI, "full-1", {"paused": True})
     world.swap_controller("new")
-    told = say(WorldSession(world), "apply", *GO, "--yes", "-o", "json")
+    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes", "-o", "json")
     assert [node["outcome"] for node in told.json["nodes"]] == ["done", "blocked"]
     assert told.code == 0
 
@@ -81,7 +81,7 @@ def test_paused_is_5_and_the_same_command_goes_on(world: World) -> None:
 
     # The proof of the hold is a patch of the template, too, but a dry run before the first journaled write.
     world.cluster.after_request = lambda request: None if request.dry_run else upgrade(request)
-    told = say(session, "apply", *GO, "--yes")
+    told = say(session, "apply", "--unguarded", *GO, "--yes")
     assert told.code == 5
     assert "paused" in told.out
     assert "a chain upgrade goes before a migration" in " ".join(told.out.split())
@@ -89,12 +89,12 @@ def test_paused_is_5_and_the_same_command_goes_on(world: World) -> None:
     status = say(session, "status", *SPLIT, "-o", "json").json
     assert (status["summary"]["open"], status["nodes"][0]["outcome"]) == (1, "paused")
     world.edit_seinode(SEI, "full-0", {"image": SEID_IMAGE})
-    assert say(session, "apply", *GO, "--yes").code == 9
+    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
 
 
 def test_a_node_that_fails_goes_back_and_is_6(world: World) -> None:
     world.settings.splits = lambda image: False  # type: ignore[method-assign]
-    told = say(WorldSession(world), "apply", *GO, "--yes", "-o", "json")
+    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes", "-o", "json")
     assert told.code == 6
     [node] = told.json["nodes"]
     assert node["outcome"] == "rolled-back"
@@ -105,7 +105,7 @@ def test_a_node_that_fails_goes_back_and_is_6(world: World) -> None:
 def test_the_run_stops_after_a_failure_and_names_the_rest(world: World) -> None:
     world.add_node(SEI, "full-1")
     world.settings.splits = lambda image: False  # type: ignore[method-assign]
-    told = say(WorldSession(world), "apply", *GO, "--yes", "-o", "json")
+    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes", "-o", "json")
     assert told.code == 6
     assert [node["outcome"] for node in told.json["nodes"]] == ["rolled-back", "not-started"]
 
@@ -113,7 +113,7 @@ def test_the_run_stops_after_a_failure_and_names_the_rest(world: World) -> None:
 def test_a_lock_of_another_is_7_and_nothing_is_changed(world: World) -> None:
     world.stop_controller()
     world.cluster.requests.clear()
-    for command in (["apply", *GO], ["hold"], ["rollback"]):
+    for command in (["apply", "--unguarded", *GO], ["hold"], ["rollback"]):
         told = say(WorldSession(world, other="ann@there:1"), *command, "--yes")
         assert told.code == 7
         assert told.out == ""
@@ -124,7 +124,7 @@ def test_a_lock_of_another_is_7_and_nothing_is_changed(world: World) -> None:
 def test_rollback_of_a_done_node_is_0(world: World) -> None:
     session = WorldSession(world)
     before = world.statefulset(SEI, "full-0")["spec"]
-    assert say(session, "apply", *GO, "--yes").code == 9
+    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
     told = say(session, "rollback", *SPLIT, "--yes", "-o", "json")
     assert told.code == 0
     assert [list(node) for node in told.json["nodes"]] == [ENDED]
@@ -136,7 +136,7 @@ def test_rollback_of_a_done_node_is_0(world: World) -> None:
 
 def test_rollback_to_a_stage_stays_held_and_is_0(world: World) -> None:
     session = WorldSession(world)
-    assert say(session, "apply", *GO, "--yes").code == 9
+    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
     told = say(session, "rollback", *SPLIT, "--yes", "--to", "ready", "-o", "json")
     assert told.code == 0
     assert (told.json["nodes"][0]["outcome"], told.json["nodes"][0]["held"]) == ("rolled-back-held", True)
@@ -145,7 +145,7 @@ def test_rollback_to_a_stage_stays_held_and_is_0(world: World) -> None:
 
 def test_rollback_that_cannot_be_handed_back_is_9_and_says_what_to_revert(world: World) -> None:
     session = WorldSession(world)
-    assert say(session, "apply", *GO, "--yes").code == 9
+    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
     world.edit_seinode(SEI, "full-0", {"sidecar": {"image": SPLIT_IMAGE}})
     told = say(session, "rollback", *SPLIT, "--yes")
     assert told.code == 9
@@ -155,7 +155,7 @@ def test_rollback_that_cannot_be_handed_back_is_9_and_says_what_to_revert(world:
 
 def test_rollback_that_fails_is_8(world: World) -> None:
     session = WorldSession(world)
-    assert say(session, "apply", *GO, "--yes").code == 9
+    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
     world.switches(SEI, "full-0").unschedulable = True
     told = say(session, "rollback", *SPLIT, "--yes", "-o", "json")
     assert told.code == 8
@@ -182,7 +182,7 @@ def test_hold_is_0_when_all_are_held_and_4_when_one_cannot_be(world: World) -> N
 def test_without_a_hold_nothing_may_be_the_controllers(world: World) -> None:
     world.stop_controller()
     world.cluster.requests.clear()
-    told = say(WorldSession(world), "apply", *GO, "--yes", "--hold", "none")
+    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes", "--hold", "none")
     assert told.code == 1
     assert f"{CONTROLLER_MANAGER} owns StatefulSet spec.template.spec." in told.err
     assert {request.verb for request in world.cluster.requests} <= {"get", "list"}
@@ -195,7 +195,7 @@ def test_without_a_hold_no_policy_is_made_where_the_controller_owns_nothing(worl
         assert body is not None
         body["metadata"]["managedFields"] = []
         world.cluster.objects[kind][SEI, "full-0"] = body
-    told = say(WorldSession(world), "apply", *GO, "--yes", "--hold", "none", "-o", "json")
+    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes", "--hold", "none", "-o", "json")
     assert not world.view.list(Kind.ADMISSION_POLICY)
     assert told.json["nodes"][0]["outcome"] != "blocked"
 
@@ -213,7 +213,7 @@ def test_the_controller_can_be_named_where_no_deployment_shows_it(world: World) 
     assert say(session, "hold", "--yes", "--controller-account", account).code == 0
 
 
-@pytest.mark.parametrize("command", [["apply", *GO], ["hold"], ["rollback"]], ids=lambda words: words[0])
+@pytest.mark.parametrize("command", [["apply", "--unguarded", *GO], ["hold"], ["rollback"]], ids=lambda words: words[0])
 class TestAsking:
     def test_without_a_terminal_it_takes_yes(self, world: World, command: list[str]) -> None:
         session = WorldSession(world)
@@ -240,7 +240,7 @@ class TestAsking:
 
 
 def test_what_is_asked_is_aligned_and_says_where(world: World) -> None:
-    told = say(WorldSession(world), "apply", *GO, typed="n\n")
+    told = say(WorldSession(world), "apply", "--unguarded", *GO, typed="n\n")
     lines = told.err.splitlines()
     assert lines[0] == "cut over by plan split-listeners:"
     rows = lines[1:-1]
@@ -261,5 +261,5 @@ def test_only_the_nodes_namespaces_are_watched(world: World) -> None:
 
 def test_the_account_of_the_sidecars_token_can_be_named(world: World) -> None:
     session = WorldSession(world)
-    say(session, "apply", *GO, "--yes", "--service-account", "ops/carrier")
+    say(session, "apply", "--unguarded", *GO, "--yes", "--service-account", "ops/carrier")
     assert "pods ops/carrier True" in session.opened

@@ -78,7 +78,7 @@ def test_detailed_exitcode_is_3_until_everything_is_done(world: World) -> None:
     assert say(session, "plan", *SPLIT, "--detailed-exitcode").code == 3
     assert say(session, "plan", *GO, "--detailed-exitcode").code == 3
     world.swap_controller("new")
-    assert say(session, "apply", *GO, "--yes").code == 0
+    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 0
     told = say(session, "plan", *GO, "--detailed-exitcode", "-o", "json")
     assert told.code == 0
     assert told.json["summary"] == {"nodes": 1, "pending": 0, "blocked": 0, "done": 1, "restarts": 0}
@@ -86,7 +86,7 @@ def test_detailed_exitcode_is_3_until_everything_is_done(world: World) -> None:
 
 def test_a_done_node_that_is_held_still_is_named(world: World) -> None:
     session = WorldSession(world)
-    assert say(session, "apply", *GO, "--yes").code == 9
+    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
     [node] = say(session, "plan", *GO, "-o", "json").json["nodes"]
     assert any("still held" in warning for warning in node["warnings"])
 

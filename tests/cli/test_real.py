@@ -104,9 +104,37 @@ def test_a_node_is_cut_over_with_a_token_of_the_named_account(
     text = (resources.plans_dir() / "split-listeners.yaml").read_text()
     assert "agreement: 75" in text
     plan.write_text(text.replace("agreement: 75", "agreement: 0"))  # stay held at once: no agreement is waited for
-    words = ("--node", f"{namespace}/a-0", "--yes", "-f", str(plan), *GO, "--service-account", f"{namespace}/carrier")
+    words = (
+        "--node",
+        f"{namespace}/a-0",
+        "--yes",
+        "--unguarded",
+        "-f",
+        str(plan),
+        *GO,
+        "--service-account",
+        f"{namespace}/carrier",
+    )
     code, page, err = program("admin", "apply", *words)
     assert (code, page["nodes"][0]["outcome"]) == (9, "done-held"), err
     assert page["nodes"][0]["restarts"] == 2
     assert {post["user"] for post in models.log.posts() if post["source"] == "forward"} == {user}
     assert "Bearer" not in err
+
+
+def test_a_guard_with_a_lease_of_its_own_looks_after_a_held_node(
+    models: RealModels, program: Program, controlplane: ControlPlane, namespace: str
+) -> None:
+    meta = {"namespace": namespace, "name": "keeper"}
+    path = path_of(Kind.SERVICE_ACCOUNT, namespace)
+    controlplane.admin.request("POST", path, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta})
+    account = ("--controller-account", "sei-k8s-controller-system/sei-k8s-controller-manager")
+    code, page, err = program("admin", "hold", "-n", namespace, "--yes", *account)
+    assert code == 0, err
+    code, page, err = program("admin", "guard", "--once", "-n", namespace, "--service-account", f"{namespace}/keeper")
+    assert (code, page) == (0, None), err
+    lease = models.get(Kind.LEASE, "seimigrate-system", "seimigrate-guard")
+    assert lease["spec"]["holderIdentity"] == ""  # let go at the end
+    says = models.get(Kind.CONFIG_MAP, "seimigrate-system", "seimigrate-guard")["data"]["record"]
+    assert json.loads(says)["looks_after"] == [f"{namespace}/a-0"]
+    assert program("admin", "rollback", "--node", f"{namespace}/a-0", "--yes", *account)[0] == 0

@@ -34,7 +34,7 @@ def test_json_has_exactly_its_keys(world: World) -> None:
         *("reason", "failure", "notes"),
     ]
     assert (node["stage"], node["direction"], node["outcome"], node["held"]) == (None, None, None, False)
-    assert say(session, "apply", *GO, "--yes").code == 9
+    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
     page = say(session, "status", *SPLIT, "-o", "json").json
     assert list(page["run"]) == ["token", "holder", "command", "plan", "started", "live"]
     assert (page["run"]["command"], page["run"]["live"]) == ("apply", False)
@@ -106,7 +106,7 @@ def test_it_is_not_safe_while_a_node_is_frozen_or_the_policies_are_off(world: Wo
 
 def test_the_table_tells_guarded_from_unguarded_and_what_to_type(world: World) -> None:
     session = WorldSession(world)
-    say(session, "apply", *GO, "--yes")
+    say(session, "apply", "--unguarded", *GO, "--yes")
     told = say(session, "status", *SPLIT)
     assert "unguarded" in told.out
     assert "is over" in told.out

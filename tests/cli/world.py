@@ -16,6 +16,7 @@ from seimigrate.cli.options import Connect
 from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.engine.errors import LockedByAnother
 from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View
+from seimigrate.simulation.locks import MemoryLock
 from seimigrate.simulation.world import SPLIT_IMAGE, World
 
 SEI = "sei"
@@ -46,13 +47,21 @@ class WorldSession:
     def require_rights(self, namespaces: Sequence[str], *, holds: bool) -> None:
         self.opened.append(f"rights {holds}")
 
+    def require_guard_rights(self, namespaces: Sequence[str]) -> None:
+        self.opened.append(f"guard rights {','.join(namespaces)}")
+
     def pods(self, service_account: tuple[str, str], *, required: bool) -> Pods:
         self.opened.append(f"pods {'/'.join(service_account)} {required}")
         return self.world.pods
 
     @contextmanager
-    def lock(self, holder: str, seconds: float, on_wait: Callable[[str, float], None]) -> Iterator[Lock]:
-        self.opened.append("lock")
+    def lock(
+        self, holder: str, seconds: float, on_wait: Callable[[str, float], None], *, name: str = LEASE_NAME
+    ) -> Iterator[Lock]:
+        self.opened.append("lock" if name == LEASE_NAME else name)
+        if name != LEASE_NAME:
+            yield MemoryLock()
+            return
         if self.other:
             on_wait(self.other, seconds)
             raise LockedByAnother(f"{self.other} holds the lock", hint="seimigrate unlock")
@@ -62,7 +71,7 @@ class WorldSession:
         self.opened.append("released")
 
     @contextmanager
-    def view(self, namespaces: Sequence[str]) -> Iterator[View]:
+    def view(self, namespaces: Sequence[str], *, guards: bool = False) -> Iterator[View]:
         self.opened.append(f"view {','.join(namespaces)}")
         if self.on_view is not None:
             self.on_view()

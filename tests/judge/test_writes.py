@@ -220,3 +220,20 @@ def _around(value: Any) -> Json:
     elif value is not None:
         thing["spec"]["c"][1]["args"].insert(1, value)
     return thing
+
+
+@pytest.mark.parametrize(
+    ("node", "pod", "task", "rules"),
+    [
+        ("a", "a-pod-1", "task-1", set()),
+        ("a", "a-pod-1", "task-2", {4}),
+        ("a", "a-pod-0", "task-1", {4}),
+        ("b", "a-pod-1", "task-1", {4}),
+    ],
+)
+def test_a_guards_mark_ready_is_the_one_that_its_own_journal_tells_of(
+    log: Log, node: str, pod: str, task: str, rules: set[int]
+) -> None:
+    log.guard_journal("a", "a-pod-1", "task-1")
+    log.mark_ready(node, pod, task, intent=False)
+    assert settled(log) == rules

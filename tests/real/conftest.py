@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.commandline import forget_runs, furnish
 from tests.controlplane.process import ControlPlane
 from tests.models.real import RealModels
-from tests.real.scene import NAME, Scene, delete_namespace, forget_runs, furnished, new_namespace
+from tests.real.scene import NAME, Scene, delete_namespace, new_namespace
 
 MakeScene = Callable[..., Scene]
 
 
 @pytest.fixture(scope="session")
-def rights(controlplane: ControlPlane) -> Iterator[ControlPlane]:
-    with furnished(controlplane):
-        yield controlplane
+def rights(controlplane: ControlPlane) -> ControlPlane:
+    furnish(controlplane.admin)
+    return controlplane
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def make_scene(rights: ControlPlane, tmp_path: Path) -> Iterator[MakeScene]:
             models.__exit__()
             for namespace in models.namespaces:
                 delete_namespace(rights, namespace)
-        forget_runs(rights)
+        forget_runs(rights.admin)
 
 
 @pytest.fixture

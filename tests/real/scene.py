@@ -6,48 +6,27 @@ judged at the end, by the API server's audit log.
 
 from __future__ import annotations
 
-import json
-import os
 import secrets
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from seimigrate.adapters.api import path_of
-from seimigrate.domain.kinds import JOURNAL_PREFIX, MANAGER, SYSTEM_NAMESPACE, Kind, Object
-from seimigrate.engine.errors import ApiError, Conflict, NotFound
-from seimigrate.resources import plans_dir
+from seimigrate.domain.kinds import MANAGER, Kind, Object
+from seimigrate.engine.errors import ApiError
 from seimigrate.simulation.world import SPLIT_IMAGE
+from tests import commandline
+from tests.commandline import OPERATOR, CommandLine, Done, finish, journal_of
 from tests.controlplane.process import ControlPlane
 from tests.judge import judge
 from tests.models.real import RealModels
 
-ROOT = Path(__file__).resolve().parents[2]
 NAME = "node-0"
-LEASE_SECONDS = "3"
 OTHERS = ("admin", "kubelet", "kube-controller-manager")
 """Who also uses this project's client in these tests, and is not seimigrate."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command came out."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 class Scene:
@@ -58,8 +37,9 @@ class Scene:
         self.models = models
         self.namespace = namespace
         self.folder = folder
-        self.kubeconfig = controlplane.kubeconfig("operator", folder / "operator.kubeconfig")
+        self.kubeconfig = controlplane.kubeconfig(OPERATOR, folder / "operator.kubeconfig")
         self.plan = folder / "plan.yaml"
+        self.cli = CommandLine(self.kubeconfig, self.plan, folder)
         self.plan.write_text(plan_text())
         self.mark = controlplane.audit_mark()
 
@@ -83,8 +63,7 @@ class Scene:
 
     @property
     def record(self) -> Any:
-        body = self.models.get(Kind.CONFIG_MAP, self.namespace, JOURNAL_PREFIX + NAME)
-        return json.loads(body["data"]["record"])
+        return journal_of(self.controlplane.admin, self.namespace, NAME)
 
     @property
     def ready(self) -> bool:
@@ -101,37 +80,14 @@ class Scene:
 
     # The command line.
 
-    def arguments(self, command: str, *more: str) -> list[str]:
-        given = ["--kubeconfig", str(self.kubeconfig), "--node", self.node]
-        if command in ("plan", "apply", "rollback", "hold"):
-            given += ["-f", str(self.plan)]
-        if command in ("apply", "rollback", "hold"):
-            given += ["--yes", "--lease-seconds", LEASE_SECONDS]
-        if command in ("plan", "apply"):
-            given += ["--accept-unjudged-policy"]
-        return [sys.executable, "-m", "seimigrate", command, *given, *more]
-
     def start(self, command: str, *more: str, kubeconfig: Path | None = None) -> subprocess.Popen[str]:
-        """Start a command as a process of its own."""
-        arguments = self.arguments(command, *more)
-        if kubeconfig is not None:
-            arguments += ["--kubeconfig", str(kubeconfig)]
-        return subprocess.Popen(
-            arguments,
-            cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        """Start a command for the node as a process of its own."""
+        other = ["--kubeconfig", str(kubeconfig)] if kubeconfig is not None else []
+        return self.cli.start(command, "--node", self.node, *more, *other)
 
     def run(self, command: str, *more: str, kubeconfig: Path | None = None) -> Done:
         """Run a command to its end."""
-        process = self.start(command, *more, kubeconfig=kubeconfig)
-        out, err = process.communicate(timeout=180)
-        assert "Traceback" not in out + err, err
-        return Done(process.returncode, out, err)
+        return finish(self.start(command, *more, kubeconfig=kubeconfig))
 
     def edit(self, kind: Kind, *operations: Object, name: str = NAME) -> Object:
         """Change an object as somebody else would, with kubectl."""
@@ -158,58 +114,9 @@ class Scene:
 
 def plan_text(**changes: Any) -> str:
     """Give the project's plan with the split image of the models, and deadlines for models that live faster."""
-    plan = yaml.safe_load((plans_dir() / "split-listeners.yaml").read_text())
-    digest = SPLIT_IMAGE.partition("@")[2]
-    plan["parameters"]["sidecars"] = {"accepted": [{"digest": digest}], "image": SPLIT_IMAGE}
-    plan["deadlines"] = {"gate": 20, "ready": {"default": 20}, "stuck": 5, "eviction": 5}
-    plan["release"] = {"agreement": 4, "settle": 2.5}
-    plan |= changes
-    return yaml.safe_dump(plan, sort_keys=False)
-
-
-@contextmanager
-def furnished(controlplane: ControlPlane) -> Iterator[None]:
-    """Give the operator the rights of deploy/rbac.yaml, as an administrator would, once for a control plane."""
-    for body in yaml.safe_load_all((ROOT / "deploy" / "rbac.yaml").read_text()):
-        _create(controlplane, body)
-    binding = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": "seimigrate-operator"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "seimigrate"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "operator"}],
-    }
-    _create(controlplane, binding)
-    yield
-
-
-def _create(controlplane: ControlPlane, body: Object) -> None:
-    version, plural = body["apiVersion"], f"{body['kind'].lower()}s"
-    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
-    namespace = body["metadata"].get("namespace")
-    path = f"{root}/namespaces/{namespace}/{plural}" if namespace else f"{root}/{plural}"
-    try:
-        controlplane.admin.request("POST", path, body=body)
-    except Conflict:
-        return
-
-
-def forget_runs(controlplane: ControlPlane) -> None:
-    """Remove what runs leave in the cluster as a whole: the lock, the run's record and the hold's policies."""
-    admin = controlplane.admin
-    for kind, name in (
-        (Kind.LEASE, "seimigrate"),
-        (Kind.CONFIG_MAP, "seimigrate-run"),
-        (Kind.ADMISSION_BINDING, "seimigrate-hold"),
-        (Kind.ADMISSION_BINDING, "seimigrate-hold-service"),
-        (Kind.ADMISSION_POLICY, "seimigrate-hold"),
-        (Kind.ADMISSION_POLICY, "seimigrate-hold-service"),
-    ):
-        namespace = SYSTEM_NAMESPACE if kind.resource.namespaced else ""
-        try:
-            admin.request("DELETE", path_of(kind, namespace, name))
-        except NotFound:
-            continue
+    deadlines = {"gate": 20, "ready": {"default": 20}, "stuck": 5, "eviction": 5}
+    faster: dict[str, Any] = {"deadlines": deadlines, "release": {"agreement": 4, "settle": 2.5}}
+    return commandline.plan_text(SPLIT_IMAGE, **(faster | changes))
 
 
 def new_namespace(controlplane: ControlPlane) -> str:

@@ -14,7 +14,8 @@ import yaml
 from seimigrate.adapters.api import path_of
 from seimigrate.domain.kinds import Kind
 from seimigrate.engine.rights import AROUND, HOLD, NODES, Right
-from tests.real.scene import NAME, ROOT, Done, Scene, plan_text
+from tests.commandline import ROOT, Done
+from tests.real.scene import NAME, Scene, plan_text
 
 RULES: list[dict[str, Any]] = next(
     body["rules"]

@@ -1,0 +1,73 @@
+"""Whether the holder of a Lease lives, as seen by our own clock alone: two machines' clocks are never compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from seimigrate.domain import leases
+from seimigrate.domain.kinds import LEASE_NAME, RUN_NAME, SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.engine.journal import KEY
+from seimigrate.engine.ports import Clock, Cluster
+
+OTHERWISE = 15.0
+"""Seconds for which a renewal is good where the Lease does not say it."""
+LOOKS = 0.5
+"""Seconds between two looks at a Lease whose holder may live."""
+
+
+class Pulse:
+    """Watches one Lease; a holder that was not seen before counts as alive until its time has run out."""
+
+    def __init__(self, cluster: Cluster, clock: Clock, name: str) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._name = name
+        self._sign: tuple[object, ...] | None = None
+        self._since = 0.0
+        self.lease: Object = {}
+
+    def beats(self) -> bool:
+        """Look at the Lease; tell whether somebody holds it who may live."""
+        self.lease = self._cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, self._name) or {}
+        if not leases.holder(self.lease):
+            self._sign = None
+            return False
+        sign, now = leases.sign(self.lease), self._clock.now()
+        if sign != self._sign:
+            self._sign, self._since = sign, now
+        return now - self._since < leases.duration(self.lease, OTHERWISE)
+
+    def proven(self, wait: Callable[[float], None]) -> bool:
+        """Watch until the holder has renewed under our eyes, or is gone, or its time has run out."""
+        alive, first = self.beats(), self._sign
+        while alive and self._sign == first:
+            wait(LOOKS)
+            alive = self.beats()
+        return alive
+
+
+class Runs:
+    """Tells whether a run lives that looks after the nodes of a namespace."""
+
+    def __init__(self, cluster: Cluster, clock: Clock) -> None:
+        self._cluster = cluster
+        self._pulse = Pulse(cluster, clock, LEASE_NAME)
+
+    def look_after(self, namespace: str) -> bool:
+        """Look; a run that has not said yet what it looks after looks after everything."""
+        if not self._pulse.beats():
+            return False
+        return covers(self._cluster.get(Kind.CONFIG_MAP, SYSTEM_NAMESPACE, RUN_NAME), self._pulse.lease, namespace)
+
+
+def covers(run_journal: Object | None, lease: Object, namespace: str) -> bool:
+    """Tell whether the run that holds the lease looks after a namespace, as its record says."""
+    try:
+        record = json.loads((run_journal or {}).get("data", {}).get(KEY, ""))
+        if record["run"] != leases.token(lease):
+            return True
+        namespaces = record.get("namespaces", [""])
+        return "" in namespaces or namespace in namespaces
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return True

@@ -1,0 +1,146 @@
+"""The command line as a user runs it: a process with a kubeconfig, and no rights but those of deploy/rbac.yaml."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seimigrate.adapters.api import Connection, path_of
+from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.engine.errors import Conflict, NotFound
+from seimigrate.resources import plans_dir
+
+ROOT = Path(__file__).resolve().parents[1]
+OPERATOR = "operator"
+"""The user who runs it."""
+LEASE_SECONDS = "3"
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command came out."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class CommandLine:
+    """The commands, with a kubeconfig and a plan of their own; the lock lasts 3 s, since killed runs leave it."""
+
+    kubeconfig: Path
+    plan: Path
+    folder: Path
+
+    def arguments(self, command: str, *more: str) -> list[str]:
+        """Give the words of a command; nodes are among ``more``."""
+        given = ["--kubeconfig", str(self.kubeconfig)]
+        if command in ("plan", "apply", "rollback", "hold"):
+            given += ["-f", str(self.plan)]
+        if command in ("apply", "rollback", "hold"):
+            given += ["--yes", "--lease-seconds", LEASE_SECONDS]
+        if command in ("plan", "apply"):
+            given += ["--accept-unjudged-policy"]
+        if command == "apply":
+            given += ["--unguarded"]
+        return [sys.executable, "-m", "seimigrate", command, *given, *more]
+
+    def start(self, command: str, *more: str) -> subprocess.Popen[str]:
+        """Start a command as a process of its own; of an option that is given twice the last one counts."""
+        return subprocess.Popen(
+            self.arguments(command, *more),
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 180.0) -> Done:
+    """Wait for a command's end, and kill it where it has none in time."""
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except BaseException:
+        process.kill()
+        out, err = process.communicate()
+        print(out[-2000:], err[-6000:])
+        raise
+    assert "Traceback" not in out + err, err
+    return Done(process.returncode, out, err)
+
+
+def plan_text(image: str, **changes: Any) -> str:
+    """Give the project's plan with a split image, and with other parts in place of its own."""
+    plan = yaml.safe_load((plans_dir() / "split-listeners.yaml").read_text())
+    plan["parameters"]["sidecars"] = {"accepted": [{"digest": image.partition("@")[2]}], "image": image}
+    plan |= changes
+    return yaml.safe_dump(plan, sort_keys=False)
+
+
+def furnish(admin: Connection) -> None:
+    """Give the operator the rights of deploy/rbac.yaml, as an administrator would; what is there stays."""
+    for body in yaml.safe_load_all((ROOT / "deploy" / "rbac.yaml").read_text()):
+        _create(admin, body)
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "seimigrate-operator"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "seimigrate"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": OPERATOR}],
+    }
+    _create(admin, binding)
+
+
+def _create(admin: Connection, body: Object) -> None:
+    version, plural = body["apiVersion"], f"{body['kind'].lower()}s"
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    namespace = body["metadata"].get("namespace")
+    path = f"{root}/namespaces/{namespace}/{plural}" if namespace else f"{root}/{plural}"
+    try:
+        admin.request("POST", path, body=body)
+    except Conflict:
+        return
+
+
+def forget_runs(admin: Connection) -> None:
+    """Remove what runs leave in the cluster as a whole: the lock, the run's record and the hold's policies."""
+    for kind, name in (
+        (Kind.LEASE, "seimigrate"),
+        (Kind.CONFIG_MAP, "seimigrate-run"),
+        (Kind.ADMISSION_BINDING, "seimigrate-hold"),
+        (Kind.ADMISSION_BINDING, "seimigrate-hold-service"),
+        (Kind.ADMISSION_POLICY, "seimigrate-hold"),
+        (Kind.ADMISSION_POLICY, "seimigrate-hold-service"),
+    ):
+        namespace = SYSTEM_NAMESPACE if kind.resource.namespaced else ""
+        try:
+            admin.request("DELETE", path_of(kind, namespace, name))
+        except NotFound:
+            continue
+
+
+def free_lock(admin: Connection) -> None:
+    """Do what ``seimigrate unlock`` does, so that the next process need not wait for the lease to run out."""
+    path = path_of(Kind.LEASE, SYSTEM_NAMESPACE, "seimigrate")
+    free = [{"op": "replace", "path": "/spec/holderIdentity", "value": ""}]
+    admin.request("PATCH", path, body=free, content_type="application/json-patch+json")
+
+
+def journal_of(admin: Connection, namespace: str, name: str) -> Any:
+    """Read a node's record; raises ``NotFound``."""
+    body = admin.request("GET", path_of(Kind.CONFIG_MAP, namespace, f"seimigrate-{name}"))
+    return json.loads(body["data"]["record"])
