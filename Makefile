@@ -10,6 +10,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST_ARGS ?=
+# What make e2e runs: all of it takes about half an hour, test_cluster.py alone five minutes.
+E2E ?= tests/cluster
 
 # True where go is there and its version is 1.26 or newer.
 GO_1_26 = [[ "$$(go env GOVERSION 2>/dev/null)" =~ ^go1\.([0-9]+) ]] && (( BASH_REMATCH[1] >= 26 ))
@@ -49,7 +51,7 @@ test: $(STAMP)
 e2e: $(STAMP)
 	@if [ "$$(id -u)" = 0 ] && $(GO_1_26); then tests/controlplane/build.sh >/dev/null; tests/cluster/build.sh >/dev/null; \
 	else echo "not built: the test cluster (it needs root and Go 1.26+)"; fi; \
-	env -u KUBEBUILDER_ASSETS $(BIN)/python -m pytest tests/cluster $(PYTEST_ARGS)
+	env -u KUBEBUILDER_ASSETS $(BIN)/python -m pytest $(E2E) $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

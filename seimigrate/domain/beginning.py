@@ -90,6 +90,8 @@ def go_back(record: Record, view: Seen, options: Options, to: StageName | None, 
     Who asks for it by name has seen what is there, so the node's image of today is no surprise any more.
     """
     node, statefulset = _both(view)
+    if record.outcome is None and record.direction is Direction.BACK and record.back_to == to:
+        return replace(_adopted(record, options, now), image=node["spec"].get("image", ""))
     return replace(
         _adopted(record, options, now),
         statefulset_uid=statefulset["metadata"]["uid"],

@@ -160,6 +160,7 @@ func (s *sidecar) logged(listener string, next http.Handler) http.Handler {
 		s.event(map[string]any{
 			"event": "request", "listener": listener, "method": r.Method, "path": r.URL.Path, "status": recorded.status,
 			"user": r.Header.Get("X-Remote-User"), "agent": r.UserAgent(), "task": recorded.Header().Get(taskHeader),
+			"id": recorded.Header().Get(idHeader),
 		})
 	})
 }

@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	listed     = 100              // GET /v0/tasks shows the newest
-	taskHeader = "X-Standin-Task" // names the type of a posted task in the request log
+	listed     = 100                 // GET /v0/tasks shows the newest
+	taskHeader = "X-Standin-Task"    // names the type of a posted task in the request log
+	idHeader   = "X-Standin-Task-Id" // and its id
 )
 
 var uuid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
@@ -117,6 +118,7 @@ func (t *tasks) post(w http.ResponseWriter, r *http.Request, ready *atomic.Bool)
 		return
 	}
 	w.Header().Set(taskHeader, wanted.Type)
+	w.Header().Set(idHeader, id)
 	at := t.find(id)
 	if at < 0 || t.all[at].Status != "completed" {
 		now := time.Now().UTC().Format(time.RFC3339)
