@@ -71,8 +71,7 @@ def _adopted(record: Record, options: Options, now: float) -> Record:
     """Make a record this run's own; what the controller said counts on after a crash, but not after an end."""
     ended = record.outcome is not None
     return replace(
-        record,
-        run=options.run,
+        record.taken_over(options.run),
         accept_unjudged_policy=record.accept_unjudged_policy or options.accept_unjudged_policy,
         force=record.force or options.force,
         outcome=None,

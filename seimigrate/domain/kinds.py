@@ -74,6 +74,9 @@ HOLD_LABEL = "seimigrate.sei.io/hold"
 FREEZE_LABEL = "seimigrate.sei.io/freeze"
 """On a held StatefulSet: its node is moving, and the controller may do nothing to it but scale it to zero."""
 
+HOLD_PATH = f"metadata.labels[{HOLD_LABEL}]"
+FREEZE_PATH = f"metadata.labels[{FREEZE_LABEL}]"
+
 FENCE_ANNOTATION = "seimigrate.sei.io/fence"
 """On a pod whose replacement was begun by a run that lost its lock: makes the old run's delete miss."""
 

@@ -13,7 +13,7 @@ from seimigrate.domain import changes as changing
 from seimigrate.domain import checks, seen, shapes, transforms
 from seimigrate.domain.actions import Action, Fence, Note, Perform, Relabel, Stop, Wait
 from seimigrate.domain.changes import Change, State
-from seimigrate.domain.kinds import FENCE_ANNOTATION, FREEZE_LABEL, HOLD_LABEL, MANAGER, Object
+from seimigrate.domain.kinds import FENCE_ANNOTATION, HOLD_PATH, MANAGER, Object
 from seimigrate.domain.plan import Plan, StageName, Strategy
 from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
 from seimigrate.domain.releasing import release
@@ -109,7 +109,7 @@ def _settle_patch(at: Situation, intent: Intent) -> Action:
         done = State.AFTER in states
         return Note(at.record.settled(at.now, done=done).noted(*_others(intent, obj)))
     ours_left = intent.disown and any(e.get("manager") == MANAGER for e in obj["metadata"].get("managedFields", []))
-    if seen.hold_of(obj) is None and not at.record.lifting and not _holds(intent):
+    if seen.hold_of(obj) is None and not at.record.lifting and not _puts_hold(intent):
         return Note(at.record.settled(at.now, done=False))
     if State.BEFORE not in states and not ours_left:
         return Note(at.record.settled(at.now, done=True))
@@ -129,18 +129,12 @@ def _has_become_harmful(at: Situation, obj: Object, intent: Intent) -> bool:
 
 
 def _others(intent: Intent, obj: Object) -> list[str]:
-    # Of our own labels only the next run's takeover changes the value.
-    mine = (f"metadata.labels[{HOLD_LABEL}]", f"metadata.labels[{FREEZE_LABEL}]")
-    others = (c for c in intent.changes if c.state(obj) is State.OTHER and c.path not in mine)
+    others = (change for change in intent.changes if change.state(obj) is State.OTHER)
     return [f"somebody else changed {change.kind} {change.path}" for change in others]
 
 
-def _holds(intent: Intent) -> bool:
-    return any(change.path == f"metadata.labels[{HOLD_LABEL}]" for change in intent.changes)
-
-
 def _puts_hold(intent: Intent) -> bool:
-    return any(c.path == f"metadata.labels[{HOLD_LABEL}]" and c.after is not None for c in intent.changes)
+    return any(c.path == HOLD_PATH and c.after is not None for c in intent.changes)
 
 
 def _of_template(intent: Intent) -> bool:

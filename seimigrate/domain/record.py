@@ -14,6 +14,7 @@ from enum import StrEnum
 from pydantic import TypeAdapter, ValidationError
 
 from seimigrate.domain.changes import Change
+from seimigrate.domain.kinds import HOLD_PATH
 from seimigrate.domain.plan import StageName, Strategy
 
 VERSION = 1
@@ -129,6 +130,10 @@ class Record:
         """Tell whether the node is on its way, or stopped in the middle of it."""
         return self.outcome in (None, Outcome.PAUSED, Outcome.FAILED)
 
+    def taken_over(self, run: str) -> Record:
+        """Give the record as another run's; a hold that it is about to put on or take off has that run's token."""
+        return replace(self, run=run, intent=_with_token(self.intent, run) if self.intent else None)
+
     def at_stage(self, stage: StageName, now: float) -> Record:
         """Give the record at the beginning of a stage."""
         return replace(self, stage=stage, since=now)
@@ -185,6 +190,14 @@ def merged(known: tuple[Change, ...], new: Iterable[Change]) -> tuple[Change, ..
         else:
             result[result.index(earlier)] = replace(earlier, after=change.after)
     return tuple(result)
+
+
+def _with_token(intent: Intent, token: str) -> Intent:
+    changes = (
+        replace(c, before=c.before and token, after=c.after and token) if c.path == HOLD_PATH else c
+        for c in intent.changes
+    )
+    return replace(intent, changes=tuple(changes))
 
 
 def _touches(intent: Intent) -> bool:

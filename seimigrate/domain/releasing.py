@@ -13,7 +13,7 @@ from dataclasses import replace
 from seimigrate.domain import checks, seen, shapes, transforms
 from seimigrate.domain.actions import Action, Note, Wait
 from seimigrate.domain.changes import Change, State
-from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, MANAGER, Object
+from seimigrate.domain.kinds import FREEZE_LABEL, FREEZE_PATH, HOLD_LABEL, HOLD_PATH, MANAGER, Object
 from seimigrate.domain.plan import StageName
 from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
 from seimigrate.domain.rollout import RECHECK, Situation
@@ -48,7 +48,7 @@ def unfreeze(at: Situation) -> Action | None:
     value = seen.labels(at.statefulset).get(FREEZE_LABEL)
     if value is None:
         return None
-    label = Change(StageName.HOLD, transforms.STATEFUL_SET, f"metadata.labels[{FREEZE_LABEL}]", value, None)
+    label = Change(StageName.HOLD, transforms.STATEFUL_SET, FREEZE_PATH, value, None)
     return at.intend(Intent(Do.PATCH, kind=transforms.STATEFUL_SET, changes=(label,)))
 
 
@@ -134,8 +134,8 @@ def lift(at: Situation) -> Action:
 def _lifting(kind: str, obj: Object) -> Intent | None:
     found = seen.labels(obj)
     changes = tuple(
-        Change(StageName.HOLD, kind, f"metadata.labels[{name}]", found[name], None)
-        for name in (FREEZE_LABEL, HOLD_LABEL)
+        Change(StageName.HOLD, kind, path, found[name], None)
+        for name, path in ((FREEZE_LABEL, FREEZE_PATH), (HOLD_LABEL, HOLD_PATH))
         if name in found
     )
     owned = any(entry.get("manager") == MANAGER for entry in obj["metadata"].get("managedFields", []))

@@ -13,7 +13,7 @@ from seimigrate.domain import changes as changing
 from seimigrate.domain import images, paths, seen, transforms
 from seimigrate.domain.actions import Action, Note, Wait
 from seimigrate.domain.changes import Change, State
-from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, Object
+from seimigrate.domain.kinds import FREEZE_PATH, HOLD_PATH, Object
 from seimigrate.domain.plan import StageName, StepName
 from seimigrate.domain.record import Do, Intent, Outcome
 from seimigrate.domain.releasing import lift, release, stay, unfreeze
@@ -46,7 +46,7 @@ def hold(at: Situation) -> Action | None:
     """Hold what is not held; ``None`` if both objects are."""
     for kind, obj in ((transforms.STATEFUL_SET, at.statefulset), (transforms.SERVICE, at.seen.service)):
         if obj is not None and seen.hold_of(obj) is None:
-            label = Change(StageName.HOLD, kind, f"metadata.labels[{HOLD_LABEL}]", None, at.record.run)
+            label = Change(StageName.HOLD, kind, HOLD_PATH, None, at.record.run)
             return at.intend(Intent(Do.PATCH, kind=kind, changes=(label,)))
     return None
 
@@ -55,8 +55,7 @@ def freeze(at: Situation) -> tuple[Change, ...]:
     """Give the change that freezes the node, none if it is frozen or not held: a node that moves is frozen first."""
     if not at.record.holds or seen.frozen(at.statefulset):
         return ()
-    path = f"metadata.labels[{FREEZE_LABEL}]"
-    return (Change(StageName.HOLD, transforms.STATEFUL_SET, path, None, "moving"),)
+    return (Change(StageName.HOLD, transforms.STATEFUL_SET, FREEZE_PATH, None, "moving"),)
 
 
 def unpatch(at: Situation) -> Action | None:

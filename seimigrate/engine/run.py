@@ -101,7 +101,7 @@ class Run:
                 f"{namespace}/{name}", record.outcome.value if record and record.outcome and record.open else None
             )
             return
-        record = self._journal.save(replace(record, run=self._options.run))
+        record = self._journal.save(record.taken_over(self._options.run))
         live = LiveView(self._ports.cluster)
         observer = Observer(live, self._ports.clock, self._hold.problem)
         ports = replace(self._ports, view=live)

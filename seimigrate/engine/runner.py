@@ -10,7 +10,7 @@ from seimigrate.domain import changes as changing
 from seimigrate.domain import machine, ownership, paths, seen
 from seimigrate.domain.actions import Action, Ask, Fence, Note, Perform, ProveHold, Relabel, Stop, Wait
 from seimigrate.domain.changes import Change, ConflictingChange
-from seimigrate.domain.kinds import FENCE_ANNOTATION, HOLD_LABEL, MANAGER, Kind, Object
+from seimigrate.domain.kinds import FENCE_ANNOTATION, HOLD_LABEL, HOLD_PATH, MANAGER, Kind, Object
 from seimigrate.domain.plan import Plan
 from seimigrate.domain.record import Do, Intent, Record
 from seimigrate.domain.seen import Question, Seen
@@ -201,7 +201,7 @@ class Runner:
         kind = KINDS[action.kind]
         obj = view.statefulset if kind is Kind.STATEFUL_SET else view.service
         assert obj is not None
-        label = Change("hold", action.kind, f"metadata.labels[{HOLD_LABEL}]", action.old, action.new)
+        label = Change("hold", action.kind, HOLD_PATH, action.old, action.new)
         guards = [{"op": "test", "path": "/metadata/uid", "value": obj["metadata"]["uid"]}]
         if action.old is None:
             version = obj["metadata"]["resourceVersion"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock as ThreadLock
 from threading import RLock
 from typing import Any
@@ -197,6 +197,31 @@ class Scene:
         finally:
             self.watchdog.live()
         return False
+
+    def dies_at_its_first_step(self, run: Callable[[], object]) -> bool:
+        """Let the process die once the journal shows a step that was not there before; tell whether it did."""
+        known = self._progress()
+
+        def at_write() -> None:
+            if self._progress() not in (known, None):
+                raise Interrupted
+
+        self.watchdog.at_write = at_write
+        try:
+            run()
+        except Interrupted:
+            return True
+        finally:
+            self.watchdog.at_write = None
+        return False
+
+    def _progress(self) -> Record | None:
+        """Give what the journal says, but for whose it is and when it was; ``None`` before the first and at the end."""
+        if (NAMESPACE, JOURNAL_PREFIX + NAME) not in self.world.cluster.objects[Kind.CONFIG_MAP]:
+            return None
+        record = self.record.taken_over("")
+        intent = replace(record.intent, token="", at=0.0) if record.intent else None
+        return None if record.outcome else replace(record, intent=intent, since=0.0)
 
     def forks(self, run: Callable[[], object]) -> list[Scene]:
         """Let a process run to its end; give the world as it was before and after each of its writes.

@@ -70,6 +70,22 @@ def test_the_release_goes_on_from_each_write() -> None:
         assert not fork.controller_deletes()
 
 
+@pytest.mark.parametrize("direction", list(Direction))
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_killed_after_each_step_in_turn_it_comes_to_its_end(strategy: Strategy, direction: Direction) -> None:
+    scene = Scene(strategy=strategy, plan=make_plan() if direction is Direction.BACK else QUICK)
+    if direction is Direction.BACK:
+        scene.apply()
+    deaths = 0
+    while scene.dies_at_its_first_step(scene.back if direction is Direction.BACK else scene.apply):
+        deaths += 1
+        assert deaths < 60
+    assert deaths > 15
+    assert scene.replaced() == planned_restarts(strategy) + (direction is Direction.BACK)
+    if direction is Direction.BACK:
+        scene.assert_as_before()
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_nothing_catches_the_end_of_the_process(after: bool) -> None:
     scene = Scene(strategy=Strategy.MERGED, plan=QUICK)
