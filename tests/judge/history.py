@@ -53,9 +53,10 @@ class History:
     def _add(self, key: Key, state: State, request: Request) -> None:
         self._states.setdefault(key, []).append(state)
         if request.write:
-            # A write that changes nothing answers with the revision that it found: the first to arrive made it.
+            # A write that changes nothing answers with the revision that it found: the first to arrive made it,
+            # unless another one cannot have left things as they were (the first may have been held up on its way).
             known = self._authors.get((key, state.revision))
-            if known is None or request.at < known.at:
+            if known is None or _weight(request) < _weight(known):
                 self._authors[key, state.revision] = request
 
     def changed(self, request: Request) -> bool:
@@ -162,6 +163,22 @@ def _shown(request: Request, newest: int) -> Iterator[tuple[Key, State]]:
             yield request.key, State(newest if shown is None else shown, request.at, None)
         elif shown is not None:
             yield request.key, State(shown, request.at, answer)
+
+
+def _weight(request: Request) -> tuple[bool, float]:
+    return not _surely_changes(request.body), request.at
+
+
+def _surely_changes(body: Any) -> bool:
+    """Say whether a JSON Patch, once it is accepted, has changed what it tests."""
+    tested: dict[str, Any] = {}
+    for step in body if isinstance(body, list) else []:
+        path = step.get("path", "")
+        if step.get("op") == "test":
+            tested[path] = step.get("value")
+        elif path in tested and (step.get("op") == "remove" or step.get("value") != tested[path]):
+            return True
+    return False
 
 
 def _lingers(answer: Json) -> bool:

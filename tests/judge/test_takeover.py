@@ -13,7 +13,7 @@ from tests.judge.shapes import (
     expect_hold,
     pointer,
 )
-from tests.judge.violations import FREEZE, HOLD
+from tests.judge.violations import CONTROLLER, FREEZE, HOLD
 
 
 @pytest.mark.parametrize(("namer", "rules"), [("run", set()), ("journal", set()), ("nobody", {4})])
@@ -26,6 +26,21 @@ def test_a_takeover_relabels_once_it_is_written_down(log: Log, namer: str, rules
     for node in ("a", "b"):
         log.journal(node, run=NEWER, outcome="done-held")
     assert log.broken() == rules
+
+
+def test_an_apply_that_was_held_up_and_changed_nothing_is_not_taken_for_the_relabelling(log: Log) -> None:
+    log.run(NEWER)
+    relabel = [expect_hold(TOKEN), {"op": "replace", "path": pointer(HOLD), "value": NEWER}]
+    log.patch("statefulsets", "a", *relabel)
+    log.ask("patch", "statefulsets", "a", answer=log.has("statefulsets", "a"), user=CONTROLLER)
+    held_up, ours = log.audit[-1], log.audit[-2]
+    ours["requestReceivedTimestamp"], held_up["requestReceivedTimestamp"] = (
+        held_up["requestReceivedTimestamp"],
+        ours["requestReceivedTimestamp"],
+    )
+    for node in ("a", "b"):
+        log.journal(node, run=NEWER, outcome="done-held")
+    assert log.broken() == set()
 
 
 def test_nothing_is_written_with_an_older_token_after_a_newer_run_has_begun(log: Log) -> None:
