@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from seimigrate.domain import checks, seen
+from seimigrate.domain import checks, seen, transforms
+from seimigrate.domain.changes import State
 from seimigrate.domain.kinds import Object
 from seimigrate.domain.plan import Plan, StageName, Strategy
 from seimigrate.domain.record import Direction, Outcome, Record
@@ -28,9 +29,11 @@ class AnotherPlan(Exception):  # noqa: N818 - reads as what it says
 
 
 def begin(view: Seen, plan: Plan, options: Options, now: float, left: Record | None = None) -> Record:
-    """Give the record of a node that sets out; what an earlier way changed and left is not forgotten."""
+    """Give the record of a node that sets out; what an earlier way changed, and is still there, is not forgotten."""
     node, statefulset = _both(view)
-    changes = left.changes if left else ()
+    objects = {transforms.STATEFUL_SET: statefulset, transforms.SERVICE: view.service or {}}
+    known = left.changes if left else ()
+    changes = tuple(change for change in known if change.state(objects[change.kind]) is State.AFTER)
     return Record(
         namespace=node["metadata"]["namespace"],
         name=node["metadata"]["name"],
@@ -61,10 +64,17 @@ def go_on(record: Record, view: Seen, plan: Plan, options: Options, now: float) 
         if record.plan != plan.digest and record.direction is Direction.FORWARD:
             raise AnotherPlan(record.key)
         return _adopted(record, options, now)
-    released = record.outcome is Outcome.DONE_HELD and not checks.outlook(view, plan).changes
-    if released and options.goal is StageName.RELEASE:
+    complete = record.outcome is Outcome.DONE_HELD and not checks.outlook(view, plan).changes and not _outdated(view)
+    if complete and options.goal is StageName.RELEASE:
         return replace(_adopted(record, options, now), plan=plan.digest, stage=StageName.RELEASE)
     return begin(view, plan, options, now, left=record)
+
+
+def _outdated(view: Seen) -> bool:
+    """Tell whether somebody changed the template after the pod was made."""
+    template = view.statefulset or {}
+    current = seen.rollout_observed(template) and seen.at_update_revision(view.pod or {}, template)
+    return view.pod is not None and not current
 
 
 def _adopted(record: Record, options: Options, now: float) -> Record:

@@ -201,6 +201,9 @@ def _what(answer: seen.Answer) -> str:
 
 
 def _blocked(at: Situation, *reasons: str) -> Action:
+    """Let a node be that cannot be moved now; one that an earlier way has changed is not brought back for that."""
+    if at.record.touched:
+        return at.pause("; ".join(reasons))
     record = at.record.turning_back("; ".join(reasons), at.now)
     return Note(replace(record, failure=None, blocked=reasons))
 
@@ -227,7 +230,9 @@ def _write(at: Situation) -> Action | None:
 
 
 def _reverted(at: Situation, pending: tuple[Change, ...]) -> list[str]:
-    ours = {(change.kind, change.path) for change in at.record.changes}
+    objects = {transforms.STATEFUL_SET: at.statefulset, transforms.SERVICE: at.seen.service or {}}
+    lost = (change for change in at.record.changes if change.state(objects[change.kind]) is not State.AFTER)
+    ours = {(change.kind, change.path) for change in lost}
     return [f"{change.kind} {change.path}" for change in pending if (change.kind, change.path) in ours]
 
 

@@ -16,7 +16,7 @@ from seimigrate.domain.changes import Change, State
 from seimigrate.domain.kinds import FREEZE_LABEL, FREEZE_PATH, HOLD_LABEL, HOLD_PATH, MANAGER, Object
 from seimigrate.domain.plan import StageName
 from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
-from seimigrate.domain.rollout import RECHECK, Situation
+from seimigrate.domain.rollout import RECHECK, Situation, disturbed, slow
 
 ASKED_LABELS = ("sei.io/role", "sei.io/chain")
 """Labels that the controller puts on each StatefulSet and that select no pod there (upstream facts)."""
@@ -31,6 +31,8 @@ def release(at: Situation) -> Action:
         return action
     if not record.holds:
         return Note(replace(record, lifting=True))
+    if record.direction is Direction.FORWARD and (edited := _edited(at)):
+        return edited
     if record.declined:
         return stay(at, record.declined)
     if at.plan.release.agreement == 0:
@@ -41,6 +43,17 @@ def release(at: Situation) -> Action:
         return _ask(at) if record.agreed is None else _polls(at, record.agreed)
     except shapes.NotWired as error:
         return stay(at, f"the template is not what it was: {error}")
+
+
+def _edited(at: Situation) -> Action | None:
+    """Stay held if somebody else changed the template after the last gate: nobody is asked to agree with that."""
+    if not seen.rollout_observed(at.statefulset):
+        return slow(at, "the StatefulSet controller to see the template")
+    if changed := disturbed(at):
+        return stay(at, f"somebody else changed {', '.join(changed)}: seimigrate apply puts that right")
+    if at.seen.pod is not None and not seen.at_update_revision(at.seen.pod, at.statefulset):
+        return stay(at, "somebody else changed the template, and the pod was made before that: seimigrate apply again")
+    return None
 
 
 def unfreeze(at: Situation) -> Action | None:

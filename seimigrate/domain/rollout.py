@@ -101,7 +101,7 @@ def rollout(at: Situation) -> Action | None:
 def replace_pod(at: Situation) -> Action | None:
     """Replace a pod that was made of another template: a Ready one by eviction, one that is not by DELETE."""
     if not seen.rollout_observed(at.statefulset):
-        return _slow(at, "the StatefulSet controller to see the template")
+        return slow(at, "the StatefulSet controller to see the template")
     pod = at.seen.pod
     if pod is None:
         return _waiting(at, "a pod to be made")
@@ -256,7 +256,8 @@ def _unheeded(at: Situation) -> str:
     return f"its sidecar still answers 503 for health, though it was marked ready {at.record.attempts} times"
 
 
-def _slow(at: Situation, what: str) -> Action:
+def slow(at: Situation, what: str) -> Action:
+    """Wait for what takes no time but the API server's; a person looks if it does not come."""
     if at.late(at.plan.deadlines.gate):
         return at.pause(f"waited {at.plan.deadlines.gate:.0f} s for {what}")
     return Wait(what, at.plan.deadlines.gate)

@@ -317,6 +317,56 @@ def test_a_container_that_somebody_renames_before_the_release_is_told_and_nothin
     assert result.outcome not in (Outcome.DONE, Outcome.ROLLED_BACK)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "told", "restarts"),
+    [
+        (f"{PROXY_ARGS}/-", "--ignore-paths=/v0/healthz", "args[^=--ignore-paths=]", 1),
+        (GRACE, 31, "the pod was made before that", 2),
+    ],
+    ids=["a field of ours", "another field"],
+)
+def test_a_template_edited_after_the_last_gate_is_told_and_put_right_by_another_apply(
+    path: str, value: object, told: str, restarts: int
+) -> None:
+    scene = Scene(strategy=Strategy.MERGED, controller="old")
+    scene.interrupt(reaching(StageName.RELEASE))
+    scene.edit(Kind.STATEFUL_SET, {"op": "add" if path.endswith("-") else "replace", "path": path, "value": value})
+    result = scene.apply()
+    assert result.outcome is Outcome.DONE_HELD
+    assert told in scene.record.reason
+    scene.apply()
+    assert "somebody" not in scene.record.reason
+    assert scene.shape is scene.pod_shape is Shape.ENFORCED
+    assert scene.replaced() == restarts
+
+
+def test_a_node_that_is_held_in_the_new_shape_is_not_brought_back_for_being_busy() -> None:
+    scene = Scene(strategy=Strategy.MERGED, plan=QUICK)
+    assert scene.apply().outcome is Outcome.DONE_HELD
+    scene.edit(Kind.STATEFUL_SET, {"op": "replace", "path": GRACE, "value": 31})
+    task = {"metadata": {"namespace": NAMESPACE, "name": "snapshot"}, "spec": {"target": {"nodeRef": {"name": NAME}}}}
+    scene.world.cluster.put(Kind.SEI_NODE_TASK, task)
+    assert scene.apply().outcome is Outcome.PAUSED
+    assert "snapshot" in scene.record.reason
+    assert scene.shape is Shape.ENFORCED
+    assert scene.replaced() == 1
+    scene.world.cluster.put(Kind.SEI_NODE_TASK, {**task, "status": {"phase": "Complete"}})
+    assert scene.apply().outcome is Outcome.DONE_HELD
+    assert scene.replaced() == 2
+
+
+def test_another_accepted_image_asked_for_in_the_middle_is_taken_up() -> None:
+    newer = "ghcr.io/sei-protocol/seictl@sha256:" + "6" * 64
+    both = ", ".join(f'{{digest: "{image.partition("@")[2]}"}}' for image in (SPLIT_IMAGE, newer))
+    scene = Scene(plan=make_plan(f"sidecars.accepted=[{both}]", release=Release(agreement=0)))
+    scene.world.settings.splits = lambda image: image in (SPLIT_IMAGE, newer)
+    scene.interrupt(reaching(StageName.ENFORCE))
+    scene.edit(Kind.SEI_NODE, {"op": "add", "path": "/spec/sidecar", "value": {"image": newer}})
+    result = scene.apply()
+    assert "took back" not in str(result.record)
+    assert scene.template["initContainers"][1]["image"] == newer
+
+
 def test_a_node_whose_pod_is_drained_while_it_moves_comes_to_the_same_end() -> None:
     scene = Scene(plan=QUICK)
     drained: list[str] = []

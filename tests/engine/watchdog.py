@@ -16,7 +16,7 @@ from seimigrate.engine.ports import Response
 from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.objects import CONTROLLER_USER, SIDECAR, condition, labels_of
 from seimigrate.simulation.sidecar import HEALTH_ROUTES
-from seimigrate.simulation.world import SPLIT_IMAGE, World
+from seimigrate.simulation.world import World
 from tests.judge.startable import defects
 
 WRITES = ("create", "update", "patch", "delete", "evict")
@@ -175,5 +175,5 @@ class Watchdog:
         return read(self._world.cluster.objects[Kind.CONFIG_MAP][namespace, JOURNAL_PREFIX + name])
 
     def _startable(self, spec: Object, what: str) -> None:
-        found = defects(spec, lambda image: image == SPLIT_IMAGE, health_paths=HEALTH_ROUTES)
+        found = defects(spec, self._world.settings.splits, health_paths=HEALTH_ROUTES)
         assert not found, f"{what}: {found}"
