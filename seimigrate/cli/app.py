@@ -9,11 +9,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from seimigrate import __version__
+from seimigrate.cli.completion import completion, prepare
 from seimigrate.cli.exits import Exit
 from seimigrate.cli.expand import expanded
 from seimigrate.cli.guard import guard
@@ -58,19 +60,20 @@ def schema() -> None:
     typer.echo(json.dumps(plan_schema(), indent=2))
 
 
-for _command in (plan, apply, status, rollback, hold, guard, unlock):
+for _command in (plan, apply, status, rollback, hold, guard, unlock, completion):
     app.command()(expanded(_command))
 
 
 def main(argv: Sequence[str] | None = None, open_session: OpenSession = connect_session) -> int:
     """Run a command and give its exit code; ``open_session`` says which cluster there is."""
     shell = Shell(open_session)
+    prepare()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # an arrow must not break a terminal that has none
     try:
         with _signals():
-            app(args=None if argv is None else [*argv], prog_name="seimigrate", obj=shell)
+            app(args=None if argv is None else [*argv], prog_name=_own_name(), obj=shell)
     except SystemExit as ended:
         return _code(ended.code)
     except Interrupted:
@@ -89,6 +92,11 @@ def main(argv: Sequence[str] | None = None, open_session: OpenSession = connect_
         shell.complain(f"unexpected {type(error).__name__}: {told}", hint, Exit.ERROR)
         return Exit.ERROR
     return Exit.DONE
+
+
+def _own_name() -> str:
+    """Give the name by which this was called: alone, or as a plugin of kubectl."""
+    return "kubectl seimigrate" if Path(sys.argv[0]).name == "kubectl-seimigrate" else "seimigrate"
 
 
 def _exit_of(error: SeimigrateError) -> Exit:

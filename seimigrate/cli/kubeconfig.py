@@ -1,4 +1,4 @@
-"""Which namespace a command means that names none: the one of the kubeconfig's context, as with kubectl."""
+"""What a kubeconfig says of its contexts: their names, and which namespace a command means that names none."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ def context_namespace(context: str | None, kubeconfig: str | None) -> str:
 
     Of several files, the first that says something counts. What cannot be read is left to the connection to tell.
     """
-    chosen = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
-    files = [Path(each).expanduser() for each in chosen.split(os.pathsep) if each]
-    loaded = [_load(each) for each in files if each.is_file()]
+    loaded = _loaded(kubeconfig)
     if not loaded:
         return _own_namespace()
     name = context or next((each["current-context"] for each in loaded if each.get("current-context")), None)
@@ -28,6 +26,18 @@ def context_namespace(context: str | None, kubeconfig: str | None) -> str:
             if isinstance(entry, dict) and entry.get("name") == name:
                 return str((entry.get("context") or {}).get("namespace") or DEFAULT)
     return DEFAULT
+
+
+def context_names(kubeconfig: str | None) -> set[str]:
+    """Give the names of all contexts; none where nothing can be read."""
+    entries = (entry for each in _loaded(kubeconfig) for entry in each.get("contexts") or [])
+    return {str(entry["name"]) for entry in entries if isinstance(entry, dict) and "name" in entry}
+
+
+def _loaded(kubeconfig: str | None) -> list[dict[str, Any]]:
+    chosen = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    files = [Path(each).expanduser() for each in chosen.split(os.pathsep) if each]
+    return [_load(each) for each in files if each.is_file()]
 
 
 def _load(file: Path) -> dict[str, Any]:

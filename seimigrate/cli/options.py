@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from seimigrate.cli.completing import contexts, namespaces, nodes
 from seimigrate.domain.plan import Strategy
 from seimigrate.engine.errors import UsageError
 
@@ -42,7 +43,9 @@ class Output:
 class Connect:
     """Which cluster."""
 
-    context: Annotated[str | None, typer.Option("--context", metavar="NAME", help="The kubeconfig's context.")] = None
+    context: Annotated[
+        str | None, typer.Option("--context", metavar="NAME", help="The kubeconfig's context.", autocompletion=contexts)
+    ] = None
     kubeconfig: Annotated[str | None, typer.Option("--kubeconfig", metavar="FILE", help="The kubeconfig.")] = None
 
     def words(self) -> list[str]:
@@ -55,14 +58,22 @@ class Target:
     """Which SeiNodes."""
 
     namespace: Annotated[
-        str | None, typer.Option("-n", "--namespace", metavar="NAME", help="The namespace (default: the context's).")
+        str | None,
+        typer.Option(
+            "-n",
+            "--namespace",
+            metavar="NAME",
+            help="The namespace (default: the context's).",
+            autocompletion=namespaces,
+        ),
     ] = None
     all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="All namespaces.")] = False
     selector: Annotated[
         str, typer.Option("-l", "--selector", metavar="LABELS", help="Only SeiNodes with these labels.")
     ] = ""
     node: Annotated[
-        list[str], typer.Option("--node", metavar="NS/NAME", help="Only this SeiNode (can be repeated).")
+        list[str],
+        typer.Option("--node", metavar="NS/NAME", help="Only this SeiNode (can be repeated).", autocompletion=nodes),
     ] = field(default_factory=list)
 
     def words(self) -> list[str]:
@@ -77,7 +88,10 @@ class Guarded:
     """Which SeiNodes a guard looks after: all of a cluster, since whoever holds one wants it guarded."""
 
     namespace: Annotated[
-        str | None, typer.Option("-n", "--namespace", metavar="NAME", help="Only this namespace (default: all).")
+        str | None,
+        typer.Option(
+            "-n", "--namespace", metavar="NAME", help="Only this namespace (default: all).", autocompletion=namespaces
+        ),
     ] = None
     all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="All namespaces (the default).")] = (
         False
@@ -86,7 +100,8 @@ class Guarded:
         str, typer.Option("-l", "--selector", metavar="LABELS", help="Only SeiNodes with these labels.")
     ] = ""
     node: Annotated[
-        list[str], typer.Option("--node", metavar="NS/NAME", help="Only this SeiNode (can be repeated).")
+        list[str],
+        typer.Option("--node", metavar="NS/NAME", help="Only this SeiNode (can be repeated).", autocompletion=nodes),
     ] = field(default_factory=list)
 
     def as_target(self) -> Target:

@@ -10,7 +10,7 @@ import pytest
 
 from seimigrate import __version__
 
-COMMANDS = ["plan", "apply", "status", "rollback", "hold", "guard", "unlock", "schema"]
+COMMANDS = ["plan", "apply", "status", "rollback", "hold", "guard", "unlock", "schema", "completion"]
 PROBE = """
 import sys
 from seimigrate.cli.app import main
