@@ -1,11 +1,10 @@
 """What becomes of the nodes that an ``apply`` leaves held.
 
-A guard has them, or this process looks after them itself, or it says that nobody does.
+A guard has them, or this process looks after them itself; whoever ends it is told that nobody does.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 from seimigrate.cli.shell import Interrupted
@@ -30,24 +29,19 @@ class Afterwards:
     own: Guard
     log: Log
 
-    def look_after(self, nodes: list[Key], wanted: bool | None) -> None:
-        """Guard the nodes until another guard has them, or a person ends it; or say that they are not guarded.
-
-        ``wanted`` is what the command line says; without a word, it takes a terminal at which a person sits.
-        """
+    def look_after(self, nodes: list[Key]) -> None:
+        """Guard the nodes until another guard has them, or somebody ends it, who is told which are unguarded then."""
         pulse = Pulse(self.ports.cluster, self.ports.clock, leases.GUARD_LEASE)
         left = self._held(nodes)
-        if not left or wanted is False:
+        if not left:
             return
         if pulse.proven(self.ports.view.wait):
             left = self._without_guard(nodes, pulse)
         if not left:
             self.log.info("a guard looks after the held nodes")
             return
-        if wanted is None and not sys.stdin.isatty():
-            self._warn(left)
-            return
         self.log.warning(f"no guard looks after {_named(left)}: this process does, until ^C or until a guard has them")
+        self.log.info(HELP)
         try:
             self.own.run(until=lambda: not self._without_guard(nodes, pulse))
         except Interrupted:

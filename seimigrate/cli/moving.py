@@ -44,13 +44,9 @@ def apply(
     output: Output,
     hold: Annotated[HoldBy, typer.Option("--hold", help="What keeps the controller off.")] = HoldBy.JUDGE,
     guard: Annotated[
-        bool | None,
-        typer.Option(
-            "--guard/--unguarded",
-            show_default=False,
-            help="Whether to guard nodes that stay held when nobody else does; asked by neither, only on a terminal.",
-        ),
-    ] = None,
+        bool,
+        typer.Option("--guard/--unguarded", help="Whether to guard the nodes that stay held, until a guard has them."),
+    ] = True,
 ) -> None:
     """Cut nodes over, one after the other; run again, it goes on."""
     shell, plan, session, found = _begin(ctx, target, file, acting, connect, output, [controller, calling])
@@ -86,7 +82,8 @@ def apply(
     def then(ended: Ended, afterwards: Afterwards) -> None:
         code = exits.of_apply(ended.results)
         _show(shell, errand, ended, _after_apply(ended, code, again, connect))
-        afterwards.look_after([(r.namespace, r.name) for r in ended.results], guard)
+        if guard:
+            afterwards.look_after([(r.namespace, r.name) for r in ended.results])
 
     leave(exits.of_apply(carrying.carry(shell, session, errand, accounts, pods, acting, then).results))
 
