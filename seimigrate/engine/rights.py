@@ -33,6 +33,7 @@ class Right:
 
 
 LOOK = ("get", "list", "watch")
+WATCH = ("list", "watch")
 KEEP = ("get", "create", "update")
 
 NODES = (
@@ -58,13 +59,12 @@ HOLD = (
     Right((*LOOK, "create", "update"), Kind.ADMISSION_BINDING, Where.CLUSTER),
 )
 
-
 GUARD = (
-    Right(LOOK, Kind.SEI_NODE, Where.NODES),
-    Right(LOOK, Kind.SEI_NODE_TASK, Where.NODES),
-    Right(LOOK, Kind.SEI_NODE_WORKFLOW, Where.NODES),
-    Right(LOOK, Kind.STATEFUL_SET, Where.NODES),
-    Right(LOOK, Kind.POD, Where.NODES),
+    Right(WATCH, Kind.SEI_NODE, Where.NODES),
+    Right(WATCH, Kind.SEI_NODE_TASK, Where.NODES),
+    Right(WATCH, Kind.SEI_NODE_WORKFLOW, Where.NODES),
+    Right(WATCH, Kind.STATEFUL_SET, Where.NODES),
+    Right(WATCH, Kind.POD, Where.NODES),
     Right(("get", "create"), Kind.POD, Where.NODES, subresource="portforward"),
     Right(("get",), Kind.CONFIG_MAP, Where.NODES),
     Right(("create",), Kind.CONFIG_MAP, Where.SYSTEM),

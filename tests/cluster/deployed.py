@@ -1,0 +1,85 @@
+"""The guard as deploy/ ships it: applied with kubectl, from the project's own image, under its own account."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import yaml
+
+from seimigrate.adapters.api import path_of
+from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.engine.errors import NotFound
+from tests.cluster.cluster import CHECKOUT, TestCluster, load
+from tests.cluster.images import OWN_IMAGE
+from tests.cluster.rules import Grant, denied, grants, uses
+
+NAME = "seimigrate-guard"
+USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{NAME}"
+DEPLOY = CHECKOUT / "deploy"
+
+
+class DeployedGuard:
+    """What ``kubectl apply -k`` makes of deploy/, with nothing changed but where the image is."""
+
+    def __init__(self, cluster: TestCluster, folder: Path) -> None:
+        self.cluster = cluster
+        self.mark = cluster.audit_mark()
+        self.folder = folder
+
+    def install(self) -> None:
+        """Apply it as its users do, and wait until it runs."""
+        repository, _, tag = OWN_IMAGE.rpartition(":")
+        overlay = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [os.path.relpath(DEPLOY, self.folder)],
+            "images": [{"name": "seimigrate", "newName": repository, "newTag": tag}],
+        }
+        (self.folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+        self.cluster.kubectl("apply", "--server-side", "-k", str(self.folder))
+        self.cluster.rollout(SYSTEM_NAMESPACE, NAME)
+
+    def remove(self) -> None:
+        """Let no guard run, and remove what it leaves in the cluster."""
+        self.cluster.kubectl("-n", SYSTEM_NAMESPACE, "delete", "deployment", NAME, "--ignore-not-found")
+        path = path_of(Kind.POD, SYSTEM_NAMESPACE)
+        self.cluster.wait_for(lambda: not self.cluster.admin.request("GET", path)["items"], "the guard to go")
+        for kind in (Kind.LEASE, Kind.CONFIG_MAP):
+            try:
+                self.cluster.admin.request("DELETE", path_of(kind, SYSTEM_NAMESPACE, NAME))
+            except NotFound:
+                continue
+
+    @property
+    def pod(self) -> Object:
+        """Give the pod that it runs in."""
+        found: Object = self.cluster.admin.request("GET", path_of(Kind.POD, SYSTEM_NAMESPACE))["items"][0]
+        return found
+
+    def log(self, node: str = "") -> list[str]:
+        """Give what it has said, of one node if one is given."""
+        told = self.cluster.kubectl("-n", SYSTEM_NAMESPACE, "logs", f"deployment/{NAME}")
+        lines = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+        return [str(line["event"]) for line in lines if not node or line.get("node") == node]
+
+    # What it did.
+
+    def denied(self) -> list[str]:
+        """Give its requests that were refused."""
+        return denied(self.cluster.audit_events(self.mark), USER)
+
+    def requests(self) -> int:
+        """Count its requests to the API server."""
+        return sum(event["user"]["username"] == USER for event in self.cluster.audit_events(self.mark))
+
+    def grants(self) -> list[Grant]:
+        """Give all that its roles allow."""
+        files = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())["resources"]
+        return grants((body for file in files for body in load((DEPLOY / file).read_text())), (SYSTEM_NAMESPACE, NAME))
+
+    def unused(self) -> list[str]:
+        """Give what its roles allow and it never did."""
+        used = set(uses(self.cluster.audit_events(self.mark), USER))
+        return [str(grant) for grant in self.grants() if not any(use.of(grant) for use in used)]

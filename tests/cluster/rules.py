@@ -1,0 +1,92 @@
+"""Which rules of an account's roles it has used, and what it was denied: read from the API server's audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from seimigrate.domain.kinds import Object
+
+ALSO = {("get", "pods/portforward"): "create"}
+"""A websocket is opened with GET: the API server (since 1.35) asks for create as well, and logs nothing of that."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """One verb on one resource, perhaps of one name only, as a rule of a role has it."""
+
+    role: str
+    verb: str
+    group: str
+    resource: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.resource}.{self.group}" if self.group else self.resource
+        return f"{self.role}: {self.verb} {where}" + (f" {self.name}" if self.name else "")
+
+
+@dataclass(frozen=True)
+class Use:
+    """What was done, in the words of a rule."""
+
+    verb: str
+    group: str
+    resource: str
+    name: str
+
+    def of(self, grant: Grant) -> bool:
+        same = (self.verb, self.group, self.resource) == (grant.verb, grant.group, grant.resource)
+        return same and grant.name in ("", self.name)
+
+
+def grants(objects: Iterable[Object], account: tuple[str, str]) -> list[Grant]:
+    """Give all that the roles grant which are bound to a ServiceAccount, verb by verb."""
+    listed = list(objects)
+    bound = {
+        (each["roleRef"]["kind"], each["roleRef"]["name"])
+        for each in listed
+        if each["kind"].endswith("RoleBinding")
+        and any((s.get("namespace"), s["name"]) == account for s in each["subjects"])
+    }
+    return [
+        Grant(f"{role['kind']} {role['metadata']['name']}", verb, group, resource, name)
+        for role in listed
+        if (role["kind"], role["metadata"]["name"]) in bound
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+        for name in rule.get("resourceNames", [""])
+    ]
+
+
+def uses(events: Iterable[Object], user: str) -> Iterator[Use]:
+    """Yield what a user did, and what others asked whether it may: the sidecars' proxies do so."""
+    for event in events:
+        target = event.get("objectRef") or {}
+        resource = target.get("resource", "")
+        if event["user"]["username"] == user:
+            full = f"{resource}/{target['subresource']}" if target.get("subresource") else resource
+            yield Use(event["verb"], target.get("apiGroup", ""), full, _name(event, target))
+            if also := ALSO.get((event["verb"], full)):
+                yield Use(also, target.get("apiGroup", ""), full, _name(event, target))
+        elif resource == "subjectaccessreviews":
+            spec = (event.get("requestObject") or {}).get("spec") or {}
+            asked = spec.get("resourceAttributes") or {}
+            if spec.get("user") == user:
+                yield Use(asked["verb"], asked.get("group", ""), asked["resource"], asked.get("name", ""))
+
+
+def _name(event: Object, target: Object) -> str:
+    body = event.get("requestObject") or {}
+    return str(target.get("name") or (body.get("metadata") or {}).get("name") or "")
+
+
+def denied(events: Iterable[Object], user: str) -> list[str]:
+    """Give every request of a user that the API server refused for want of a right or of credentials."""
+    return [
+        f"{event['responseStatus']['code']} {event['verb']} {event['requestURI']}"
+        for event in events
+        if event["user"]["username"] == user and event["responseStatus"]["code"] in (401, 403)
+    ]

@@ -1,0 +1,144 @@
+"""The guard on real pods: a Deployment under its own role, beside the old controller whose writes are denied.
+
+The stories follow each other on three nodes, and the last one looks at what the guard did in all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from seimigrate.adapters.pods import ForwardedPods
+from seimigrate.domain.kinds import SYSTEM_NAMESPACE
+from seimigrate.simulation.objects import CONTROLLER_NAME, CONTROLLER_NAMESPACE
+from tests.cluster.conftest import OpenScene
+from tests.cluster.deployed import USER, DeployedGuard
+from tests.cluster.scene import Scene
+from tests.commandline import finish
+
+RUN = f"system:serviceaccount:{SYSTEM_NAMESPACE}:seimigrate"
+PATIENCE = 90.0
+"""Seconds for which a held node's controller has the first go at marking it ready."""
+
+
+@pytest.fixture(scope="module")
+def scene(open_scene: OpenScene) -> Iterator[Scene]:
+    """Give three nodes under the old controller."""
+    with open_scene() as opened:
+        opened.add(kept="fullNode", meant="archive", busy="seed")
+        yield opened
+        opened.judge()
+
+
+@pytest.fixture(scope="module")
+def guard(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedGuard]:
+    """Give the guard's Deployment, which does not run before it is installed."""
+    made = DeployedGuard(scene.cluster, Path(tmp_path_factory.mktemp("deploy")))
+    try:
+        yield made
+        assert made.denied() == []
+    finally:
+        made.remove()
+
+
+def test_an_apply_guards_what_it_leaves_held_until_a_guard_has_it(scene: Scene, guard: DeployedGuard) -> None:
+    run = scene.start("apply", "--strategy", "merged", "--guard")
+    scene.wait_for(lambda: _all_done(scene) or run.poll() is not None, "all nodes to be cut over", 300)
+    status = scene.run("status").json["summary"]
+    print(f"with no guard there, a second later: {status}")
+    time.sleep(1)
+    assert run.poll() is None
+    assert (status["held"], status["guarded"]) == (3, 3)
+    guard.install()
+    done = finish(run, 60)
+    told = [line for line in done.err.splitlines() if "guard" in line]
+    print(f"exit {done.code}", *told, sep="\n  ")
+    assert done.code == 9
+    assert any("no guard looks after" in line and "this process does" in line for line in told)
+    assert "a guard looks after the held nodes now" in told[-1]
+    assert scene.run("status").json["summary"]["guarded"] == 3
+
+
+def test_its_pod_is_not_root_and_cannot_write(scene: Scene, guard: DeployedGuard) -> None:
+    container = guard.pod["spec"]["containers"][0]
+    print(guard.pod["status"]["containerStatuses"][0]["imageID"], container["args"])
+    program = (
+        "import os; print(os.getuid(), os.getgid()); open('/tmp/x', 'w');"
+        "[print(p, os.access(p, os.W_OK)) for p in ('/', '/opt/seimigrate', '/usr/local')]"
+    )
+    where = ("-n", SYSTEM_NAMESPACE, "exec", "deployment/seimigrate-guard", "--")
+    told = scene.cluster.kubectl(*where, "/opt/seimigrate/bin/python", "-c", program)
+    print(told)
+    assert told.split("\n")[:4] == ["65532 65532", "/ False", "/opt/seimigrate False", "/usr/local False"]
+
+
+def test_a_deleted_pod_gets_ready_again_and_one_that_somebody_took_out_of_service_does_not(
+    scene: Scene, guard: DeployedGuard
+) -> None:
+    seen = {name: len(scene.requests(name)) for name in scene.names}
+    denials, uids = scene.denials(), {name: scene.uid(name) for name in ("kept", "meant")}
+    assert _take_out_of_service(scene, "meant") == 201
+    for name in uids:
+        scene.cluster.kubectl("-n", scene.namespace, "delete", "pod", f"{name}-0", "--wait=false")
+    began = time.monotonic()
+    scene.wait_for(lambda: scene.uid("kept") not in ("", uids["kept"]) and scene.is_ready("kept"), "kept", 240)
+    print(f"kept: Ready {time.monotonic() - began:.0f} s after somebody deleted its pod")
+    print(*guard.log(f"{scene.namespace}/kept"), sep="\n  ")
+    assert _marks(scene, "kept", seen["kept"]) == {USER}
+    scene.wait_for(lambda: any("mark-not-ready" in line for line in guard.log(f"{scene.namespace}/meant")), "a word")
+    print("meant:", *guard.log(f"{scene.namespace}/meant"), sep="\n  ")
+    assert scene.uid("meant") not in ("", uids["meant"])
+    assert not scene.is_ready("meant")
+    assert _marks(scene, "meant", seen["meant"]) == set()
+    print(f"meanwhile {scene.denials() - denials} writes of the controller were denied")
+
+
+def test_it_yields_to_a_live_run_which_guards_what_it_has_done(scene: Scene, guard: DeployedGuard) -> None:
+    seen, uid, marked = len(scene.requests("kept")), scene.uid("kept"), len(_marked(guard, scene))
+    scene.fleet.switch(scene.namespace, "busy", "stop-seconds", str(PATIENCE + 40))
+    run = scene.cli.start("rollback", "--node", f"{scene.namespace}/busy")
+    scene.wait_for(lambda: not scene.is_ready("busy"), "the run to stop the busy node")
+    scene.cluster.kubectl("-n", scene.namespace, "delete", "pod", "kept-0", "--wait=false")
+    scene.wait_for(lambda: scene.uid("kept") not in ("", uid) and scene.is_ready("kept"), "kept", 240)
+    alive = run.poll() is None
+    scene.fleet.unswitch(scene.namespace, "busy", "stop-seconds")
+    done = finish(run, 240)
+    told = guard.log(f"{scene.namespace}/kept")
+    print("guard:", *told, "run:", *(line for line in done.err.splitlines() if "kept" in line), sep="\n  ")
+    assert alive
+    assert _marks(scene, "kept", seen) == {RUN}
+    assert any("a run looks after it" in line for line in told)
+    assert len(_marked(guard, scene)) == marked
+    assert done.code == 0
+
+
+def test_its_rights_are_what_it_used_in_these_stories_and_it_was_denied_nothing(guard: DeployedGuard) -> None:
+    print(
+        f"{guard.requests()} requests, {len(guard.grants())} grants: unused {guard.unused()}, denied {guard.denied()}"
+    )
+    assert guard.unused() == []
+    assert guard.denied() == []
+
+
+def _all_done(scene: Scene) -> bool:
+    return all(scene.record(name)["outcome"] == "done-held" for name in scene.names)
+
+
+def _take_out_of_service(scene: Scene, name: str) -> int:
+    """Tell a sidecar that its node is not ready, as those do who work on it."""
+    pods = ForwardedPods(scene.cluster.admin, lambda: scene.cluster.token(CONTROLLER_NAMESPACE, CONTROLLER_NAME))
+    body = {"type": "mark-not-ready"}
+    where = (scene.namespace, f"{name}-0", 8443)
+    return pods.call(*where, "POST", "/v0/tasks", body=body, authorised=True).status
+
+
+def _marks(scene: Scene, name: str, since: int) -> set[str]:
+    """Give who marked a node ready, from its sidecar's nth request on."""
+    return {each["user"] for each in scene.requests(name)[since:] if each["task"] == "mark-ready"}
+
+
+def _marked(guard: DeployedGuard, scene: Scene) -> list[str]:
+    return [line for line in guard.log(f"{scene.namespace}/kept") if line.startswith("marks pod")]
