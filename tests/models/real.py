@@ -53,6 +53,8 @@ class RealModels:
         self.namespaces: list[str] = []
         self.log = RequestLog(log_path)
         self.errors: list[BaseException] = []
+        self.on_task: Callable[[Object], None] = lambda task: None
+        """Is called with each task that a sidecar took by port-forward, before the answer goes back."""
         self.settings = Settings(
             splits=splits or (lambda image: image == SPLIT_IMAGE),
             start_seconds=scale,
@@ -249,6 +251,8 @@ class RealModels:
             answer = self.kubelet.request(namespace, pod, port, method, path, body=body, token=token, source="forward")
         except Unreachable as error:
             raise ConnectionRefusedError(str(error)) from error
+        if (method, answer.status) == ("POST", 201):
+            self.on_task(body)
         content = answer.body.encode()
         status = f"HTTP/1.1 {answer.status} Simulated\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
         return status.encode() + content

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from seimigrate.adapters.api import path_of
-from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
+from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
 from tests.commandline import Done
 from tests.real.gateway import Gateway, Write
 from tests.real.scene import Scene
 
+MARK_READY = "mark-ready"
 _FLEETING = ("run", "since", "reason")
 """What differs in a record that was only taken over."""
 
@@ -25,11 +26,13 @@ class Killer:
         self._process: subprocess.Popen[str] | None = None
         self._record: object = None
         self._patched: list[Any] = []
+        self._marked: set[str] = set()
         self.killed: list[str] = []
 
     def run(self, command: str, *more: str, limit: int = 150) -> Done:
         """Run until a process comes to its end by itself; gives that end."""
         scene = self._scene
+        scene.models.on_task = self._on_task
         with Gateway(scene.controlplane.url, scene.controlplane.ca, scene.folder, self._on_write) as gateway:
             kubeconfig = _through(gateway, scene.kubeconfig, scene.folder / "gateway.kubeconfig")
             for _ in range(limit):
@@ -54,6 +57,14 @@ class Killer:
         assert self._process is not None
         self.killed.append(f"{write.method} {write.path.partition('?')[0]}")
         self._process.kill()
+
+    def _on_task(self, task: Object) -> None:
+        """Kill it when the sidecar has taken a mark-ready: to the gateway a forwarded port is a tunnel."""
+        if task["type"] == MARK_READY and task["id"] not in self._marked:
+            assert self._process is not None
+            self._marked.add(task["id"])
+            self.killed.append(MARK_READY)
+            self._process.kill()
 
     def _further(self, write: Write) -> bool:
         path = write.path.partition("?")[0]

@@ -9,7 +9,7 @@ import pytest
 
 from seimigrate.domain.kinds import Kind
 from tests.real.conftest import MakeScene
-from tests.real.killing import Killer
+from tests.real.killing import MARK_READY, Killer
 from tests.real.scene import Scene, frozen_process
 
 
@@ -23,6 +23,7 @@ def test_killed_after_each_write_in_turn_it_goes_on_to_the_same_end(make_scene: 
     assert len(there.killed) > 20, there.killed
     restarts = 2 if strategy == "staged" else 1
     assert len(scene.record["replaced"]) == restarts
+    assert there.killed.count(MARK_READY) >= restarts
     print(f"{strategy}: killed {len(there.killed)} times on the way there, {restarts} restarts")
     back = Killer(scene)
     done = back.run("rollback")
