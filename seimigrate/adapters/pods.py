@@ -178,7 +178,7 @@ class _Forward:
             if channel not in self._seen:
                 self._seen.add(channel)  # the first frame of a channel only repeats the port
             elif channel == ERROR:
-                raise Unreachable(_last_reason(data.decode(errors="replace")))
+                raise Unreachable(_reason(data.decode(errors="replace"), self._port))
             elif channel == DATA and data:
                 return data
 
@@ -242,8 +242,13 @@ def _tls(configuration: Configuration) -> dict[str, Any]:
     return options
 
 
-def _last_reason(text: str) -> str:
-    """Give the end of a kubelet's chain of reasons: its beginning repeats the pod, sandbox and uid."""
+def _reason(text: str, port: int) -> str:
+    """Give the end of a kubelet's chain of reasons: its beginning repeats the pod, sandbox and uid.
+
+    A refused connection is somewhere in the middle of containerd's, which tries IPv6 after it.
+    """
+    if "connection refused" in text:
+        return f"nobody listens on port {port} (connection refused)"
     parts = [part.strip() for part in text.strip().split(": ")]
     return ": ".join(parts[-2:])[:200] or "the kubelet gave no reason"
 

@@ -107,13 +107,14 @@ def test_an_endless_answer_is_cut(pods: ForwardedPods, namespace: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("port", "reason"), [(1, "connection refused"), (2, "closed"), (3, "HTTP"), (4, "within"), (7, "HTTP")]
+    ("port", "reason"), [(1, "nobody listens on port 1 "), (2, "closed"), (3, "HTTP"), (4, "within"), (7, "HTTP")]
 )
 def test_no_answer_is_unreachable_with_the_reason_and_no_token(
     pods: ForwardedPods, namespace: str, port: int, reason: str
 ) -> None:
     with pytest.raises(Unreachable, match=reason) as caught:
         pods.call(namespace, "a-0", port, "GET", "/", authorised=True, timeout=1.0 if port == 4 else 20.0)
+    assert f"{namespace}/a-0:{port}" in str(caught.value)
     assert TOKEN not in str(caught.value) + caught.value.hint
 
 

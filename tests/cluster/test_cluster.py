@@ -233,7 +233,7 @@ class TestNetworkPolicies:
 
 class TestForwardedPorts:
     def test_that_nobody_listens_on_are_unreachable(self, nodes: str, test_cluster: TestCluster) -> None:
-        with pytest.raises(Unreachable):
+        with pytest.raises(Unreachable, match=f"{nodes}/fullnode-0-0:9100: nobody listens on port 9100"):
             ForwardedPods(test_cluster.admin).call(nodes, "fullnode-0-0", 9100, "GET", "/v0/healthz")
 
 

@@ -29,6 +29,7 @@ def test_killed_after_each_write_in_turn_it_goes_on_to_the_same_end(make_scene: 
     done = back.run("rollback")
     assert done.code == 0, done.err
     assert len(back.killed) > 20, back.killed
+    assert MARK_READY in back.killed
     assert len(scene.record["replaced"]) == restarts + 1
     print(f"{strategy}: killed {len(back.killed)} times on the way back")
     assert (scene.statefulset["spec"], scene.service["spec"]) == (before, service)
