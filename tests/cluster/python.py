@@ -69,9 +69,10 @@ def libraries(roots: Iterable[Path]) -> dict[str, Path]:
 
 
 def _is_program(path: Path) -> bool:
-    if "_tkinter" in path.name:
+    if "_tkinter" in path.name or not (path.name.endswith(".so") or path.parent.name == "bin"):
         return False
-    return path.name.endswith(".so") or (path.parent.name == "bin" and path.suffix == "")
+    with path.open("rb") as file:
+        return file.read(4) == b"\x7fELF"
 
 
 def files_of(roots: Iterable[Path]) -> list[Path]:

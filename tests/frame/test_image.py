@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -95,3 +97,10 @@ def test_its_user_may_read_everything_and_write_nothing_but_tmp(files: dict[str,
     assert [name for name, member in real.items() if member.isfile() and member.mode & 0o6000] == []
     assert {(member.uid, member.gid) for member in files.values()} == {(0, 0)}
     assert files["opt/seimigrate/bin/seimigrate"].mode & 0o001
+
+
+def test_it_has_every_library_that_its_python_loads(files: dict[str, tarfile.TarInfo]) -> None:
+    told = subprocess.run(["ldd", Path(sys.executable).resolve()], capture_output=True, text=True, check=True).stdout
+    loaded = re.findall(r"(/\S+) \(0x", told)
+    assert loaded
+    assert {path.lstrip("/") for path in loaded} <= set(files)
