@@ -10,8 +10,9 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST_ARGS ?=
-# What make e2e runs: all of it takes about half an hour, test_cluster.py alone five minutes.
+# What make e2e runs, and how: two clusters side by side, and at the end what the stories that passed have to show.
 E2E ?= tests/cluster
+E2E_ARGS ?= -n 2 --dist loadfile -rP
 
 # True where go is there and its version is 1.26 or newer.
 GO_1_26 = [[ "$$(go env GOVERSION 2>/dev/null)" =~ ^go1\.([0-9]+) ]] && (( BASH_REMATCH[1] >= 26 ))
@@ -51,7 +52,7 @@ test: $(STAMP)
 e2e: $(STAMP)
 	@if [ "$$(id -u)" = 0 ] && $(GO_1_26); then tests/controlplane/build.sh >/dev/null; tests/cluster/build.sh >/dev/null; \
 	else echo "not built: the test cluster (it needs root and Go 1.26+)"; fi; \
-	env -u KUBEBUILDER_ASSETS $(BIN)/python -m pytest $(E2E) $(PYTEST_ARGS)
+	env -u KUBEBUILDER_ASSETS $(BIN)/python -m pytest $(E2E_ARGS) $(E2E) $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

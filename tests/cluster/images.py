@@ -96,7 +96,7 @@ class Images:
             with tempfile.TemporaryDirectory() as folder:
                 write_image(archive, shipped.image(Path(folder)), [OWN_IMAGE])
 
-        return self._archive("seimigrate", "", [*shipped.sources(), *(path for _, path in shipped.packages())], write)
+        return self._archive("seimigrate", "", shipped.sources(), write)
 
     def _write(self, name: str, image: Image, *names: str) -> Path:
         about = repr((image, names))

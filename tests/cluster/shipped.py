@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster import python
 from tests.cluster.mkimage import Image
 from tests.cluster.python import closure, interpreter, libraries
 
@@ -74,8 +75,10 @@ def dockerfile() -> Dockerfile:
 
 
 def sources() -> list[Path]:
-    """Give everything that the image is made of and that may change."""
-    return [DOCKERFILE, CHECKOUT / "requirements.lock", *(CHECKOUT / each for each in dockerfile().context)]
+    """Give everything that the image is made of and that may change, and those who make it."""
+    makers = [Path(__file__), Path(python.__file__)]
+    context = [CHECKOUT / each for each in dockerfile().context]
+    return [*makers, DOCKERFILE, *context, *(path for _, path in packages())]
 
 
 def image(folder: Path) -> Image:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
 from seimigrate.domain.kinds import Object
 from seimigrate.domain.plan import StageName
 from seimigrate.engine.errors import NotFound
 from tests.cluster.conftest import OpenScene
 from tests.cluster.scene import MISSING_IMAGE, Scene
-from tests.commandline import finish, free_lock
+from tests.commandline import OPERATOR, finish, free_lock
 
 FAILURES = {
     "crashes": ("crash.split", None, "merged"),
@@ -73,6 +74,20 @@ def test_a_budget_that_never_allows_an_eviction_does_not_trap_the_way_back(node:
     assert_as_before(node, before)
 
 
+def test_a_start_gate_left_unmoved_is_impossible_to_write(node: Scene) -> None:
+    """seid's gate would ask where nobody answers for health, and no pod of such a template would ever start."""
+    before, restarts, since = node.specs("back"), node.restarts("back"), len(node.events())
+    node.cli.plan.write_text(_without_the_gate(node.cli.plan.read_text()))
+    done = node.run("apply")
+    node.plan()
+    print(done.json["nodes"][0]["blockers"])
+    assert done.code == 4
+    assert "start gate asks port 7777" in str(done.json["nodes"][0]["blockers"])
+    assert [event["requestURI"] for event in node.events()[since:] if _patched(event)] == []
+    assert node.restarts("back") == restarts
+    assert_as_before(node, before)
+
+
 def assert_as_before(node: Scene, before: tuple[Object, Object]) -> None:
     """See the node in its old shape, Ready, with nothing of ours on it, and everything done as it must be."""
     assert node.specs("back") == before
@@ -109,6 +124,18 @@ def _record(node: Scene) -> dict[str, Any]:
     except NotFound:
         return {}
     return record
+
+
+def _without_the_gate(text: str) -> str:
+    plan = yaml.safe_load(text)
+    for stage in plan["stages"]:
+        kept = [each for each in stage.pop("transforms", []) if each["do"] != "replace-in-argument"]
+        stage |= {"transforms": kept} if kept else {}
+    return yaml.safe_dump(plan, sort_keys=False)
+
+
+def _patched(event: Object) -> bool:
+    return (event["user"]["username"], event["verb"]) == (OPERATOR, "patch")
 
 
 def _never(namespace: str, node: str) -> Object:
