@@ -13,7 +13,7 @@ from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.engine.errors import NotFound
 from tests.cluster.cluster import CHECKOUT, TestCluster, load
 from tests.cluster.images import OWN_IMAGE
-from tests.cluster.rules import Grant, denied, grants, uses
+from tests.rules import Grant, denied, grants, uses
 
 NAME = "seimigrate-guard"
 USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{NAME}"

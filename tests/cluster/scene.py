@@ -38,6 +38,7 @@ class Scene:
     def __init__(self, cluster: TestCluster, fleet: Fleet, namespace: str, folder: Path) -> None:
         self.cluster, self.fleet, self.namespace = cluster, fleet, namespace
         self.names: list[str] = []
+        self.told: list[str] = []
         self.mark = cluster.audit_mark()
         self.cli = CommandLine(cluster.kubeconfig("operator"), folder / "plan.yaml", folder)
         self.plan()
@@ -97,14 +98,20 @@ class Scene:
         """Give the options that name nodes, all of them where none is given."""
         return [word for name in names or self.names for word in ("--node", f"{self.namespace}/{name}")]
 
-    def start(self, command: str, *more: str) -> subprocess.Popen[str]:
-        """Start a command for all nodes as a process of its own."""
-        return self.cli.start(command, *self.words(), *more)
+    def start(self, command: str, *more: str, nodes: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """Start a command as a process of its own, for all nodes if none is given."""
+        return self.cli.start(command, *self.words(*nodes), *more)
+
+    def finish(self, process: subprocess.Popen[str], seconds: float = 400.0) -> Done:
+        """Wait for a command's end, and keep what it told."""
+        done = finish(process, seconds)
+        self.told += [done.out, done.err]
+        return done
 
     def run(self, command: str, *more: str, nodes: tuple[str, ...] = ()) -> Done:
         """Run a command to its end, and print what it took."""
         began = time.monotonic()
-        done = finish(self.cli.start(command, *self.words(*nodes), "-o", "json", *more), 400)
+        done = self.finish(self.start(command, "-o", "json", *more, nodes=nodes))
         print(f"{command} {' '.join(more)}: exit {done.code} after {time.monotonic() - began:.0f} s", flush=True)
         for node in done.json["nodes"] if done.out else ():
             told = {key: node.get(key) for key in ("name", "outcome", "restarts", "held", "reason", "failure")}

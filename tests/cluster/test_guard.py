@@ -5,6 +5,7 @@ The stories follow each other on three nodes, and the last one looks at what the
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from seimigrate.adapters.pods import ForwardedPods
-from seimigrate.domain.kinds import SYSTEM_NAMESPACE
+from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind
 from seimigrate.simulation.objects import CONTROLLER_NAME, CONTROLLER_NAMESPACE
 from tests.cluster.conftest import OpenScene
 from tests.cluster.deployed import USER, DeployedGuard
+from tests.cluster.leaks import leaks, searched
 from tests.cluster.scene import Scene
-from tests.commandline import finish
 
 RUN = f"system:serviceaccount:{SYSTEM_NAMESPACE}:seimigrate"
 PATIENCE = 90.0
@@ -53,7 +54,7 @@ def test_an_apply_guards_what_it_leaves_held_until_a_guard_has_it(scene: Scene, 
     assert run.poll() is None
     assert (status["held"], status["guarded"]) == (3, 3)
     guard.install()
-    done = finish(run, 60)
+    done = scene.finish(run, 60)
     told = [line for line in done.err.splitlines() if "guard" in line]
     print(f"exit {done.code}", *told, sep="\n  ")
     assert done.code == 9
@@ -99,13 +100,13 @@ def test_a_deleted_pod_gets_ready_again_and_one_that_somebody_took_out_of_servic
 def test_it_yields_to_a_live_run_which_guards_what_it_has_done(scene: Scene, guard: DeployedGuard) -> None:
     seen, uid, marked = len(scene.requests("kept")), scene.uid("kept"), len(_marked(guard, scene))
     scene.fleet.switch(scene.namespace, "busy", "stop-seconds", str(PATIENCE + 40))
-    run = scene.cli.start("rollback", "--node", f"{scene.namespace}/busy")
+    run = scene.start("rollback", nodes=("busy",))
     scene.wait_for(lambda: not scene.is_ready("busy"), "the run to stop the busy node")
     scene.cluster.kubectl("-n", scene.namespace, "delete", "pod", "kept-0", "--wait=false")
     scene.wait_for(lambda: scene.uid("kept") not in ("", uid) and scene.is_ready("kept"), "kept", 240)
     alive = run.poll() is None
     scene.fleet.unswitch(scene.namespace, "busy", "stop-seconds")
-    done = finish(run, 240)
+    done = scene.finish(run, 240)
     told = guard.log(f"{scene.namespace}/kept")
     print("guard:", *told, "run:", *(line for line in done.err.splitlines() if "kept" in line), sep="\n  ")
     assert alive
@@ -121,6 +122,18 @@ def test_its_rights_are_what_it_used_in_these_stories_and_it_was_denied_nothing(
     )
     assert guard.unused() == []
     assert guard.denied() == []
+
+
+def test_no_token_of_anybody_is_in_any_log_journal_event_or_message(scene: Scene, guard: DeployedGuard) -> None:
+    """One that is written down on purpose is found: that is why nothing being found before says something."""
+    print(f"searched {searched(scene.cluster, scene.told)}, {len(guard.log())} lines of the guard among them")
+    assert leaks(scene.cluster, scene.told) == []
+    planted = "planted-" + secrets.token_hex(3)
+    token = scene.cluster.token(SYSTEM_NAMESPACE, "seimigrate")
+    meta = {"namespace": scene.namespace, "name": planted}
+    scene.cluster.create(Kind.CONFIG_MAP, {"metadata": meta, "data": {"record": f"Bearer {token}"}})
+    found = leaks(scene.cluster, [*scene.told, token])
+    assert found == ["audit.log", f"CONFIG_MAP {planted}", f"command {len(scene.told)}"]
 
 
 def _all_done(scene: Scene) -> bool:
