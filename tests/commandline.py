@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OPERATOR = "operator"
 """The user who runs it."""
 LEASE_SECONDS = "3"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
 @dataclass(frozen=True)
@@ -91,18 +94,36 @@ def plan_text(image: str, **changes: Any) -> str:
     return yaml.safe_dump(plan, sort_keys=False)
 
 
+def shipped() -> list[Object]:
+    """Give the objects of deploy/rbac.yaml."""
+    return [body for body in yaml.safe_load_all((ROOT / "deploy" / "rbac.yaml").read_text()) if body]
+
+
 def furnish(admin: Connection) -> None:
     """Give the operator the rights of deploy/rbac.yaml, as an administrator would; what is there stays."""
-    for body in yaml.safe_load_all((ROOT / "deploy" / "rbac.yaml").read_text()):
+    for body in shipped():
         _create(admin, body)
-    binding = {
+    _create(admin, _binding("seimigrate", OPERATOR))
+
+
+@contextmanager
+def bound_to(admin: Connection, role: str, user: str) -> Iterator[None]:
+    """Give a user a ClusterRole for as long as the block lasts."""
+    _create(admin, _binding(role, user))
+    try:
+        yield
+    finally:
+        admin.request("DELETE", f"{RBAC}/clusterrolebindings/{role}-{user}")
+
+
+def _binding(role: str, user: str) -> Object:
+    return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRoleBinding",
-        "metadata": {"name": "seimigrate-operator"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "seimigrate"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": OPERATOR}],
+        "metadata": {"name": f"{role}-{user}"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
     }
-    _create(admin, binding)
 
 
 def _create(admin: Connection, body: Object) -> None:

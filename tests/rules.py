@@ -40,25 +40,35 @@ class Use:
         return same and grant.name in ("", self.name)
 
 
-def grants(objects: Iterable[Object], account: tuple[str, str]) -> list[Grant]:
-    """Give all that the roles grant which are bound to a ServiceAccount, verb by verb."""
+def bound(objects: Iterable[Object], account: tuple[str, str]) -> list[Object]:
+    """Give the roles among some objects that others among them bind to a ServiceAccount."""
     listed = list(objects)
-    bound = {
+    refs = [
         (each["roleRef"]["kind"], each["roleRef"]["name"])
         for each in listed
         if each["kind"].endswith("RoleBinding")
         and any((s.get("namespace"), s["name"]) == account for s in each["subjects"])
-    }
+    ]
+    return [each for each in listed if (each["kind"], each["metadata"]["name"]) in refs]
+
+
+def grants(roles: Iterable[Object]) -> list[Grant]:
+    """Give all that roles grant, verb by verb."""
     return [
         Grant(f"{role['kind']} {role['metadata']['name']}", verb, group, resource, name)
-        for role in listed
-        if (role["kind"], role["metadata"]["name"]) in bound
+        for role in roles
         for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
         for name in rule.get("resourceNames", [""])
     ]
+
+
+def unused(roles: Iterable[Object], events: Iterable[Object], user: str) -> list[str]:
+    """Name what roles grant and a user never did."""
+    used = set(uses(events, user))
+    return [str(grant) for grant in grants(roles) if not any(use.of(grant) for use in used)]
 
 
 def uses(events: Iterable[Object], user: str) -> Iterator[Use]:

@@ -13,7 +13,7 @@ from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.engine.errors import NotFound
 from tests.cluster.cluster import CHECKOUT, TestCluster, load
 from tests.cluster.images import OWN_IMAGE
-from tests.rules import Grant, denied, grants, uses
+from tests.rules import bound, denied, unused
 
 NAME = "seimigrate-guard"
 USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{NAME}"
@@ -74,12 +74,11 @@ class DeployedGuard:
         """Count its requests to the API server."""
         return sum(event["user"]["username"] == USER for event in self.cluster.audit_events(self.mark))
 
-    def grants(self) -> list[Grant]:
-        """Give all that its roles allow."""
+    def roles(self) -> list[Object]:
+        """Give its roles."""
         files = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())["resources"]
-        return grants((body for file in files for body in load((DEPLOY / file).read_text())), (SYSTEM_NAMESPACE, NAME))
+        return bound((body for file in files for body in load((DEPLOY / file).read_text())), (SYSTEM_NAMESPACE, NAME))
 
     def unused(self) -> list[str]:
         """Give what its roles allow and it never did."""
-        used = set(uses(self.cluster.audit_events(self.mark), USER))
-        return [str(grant) for grant in self.grants() if not any(use.of(grant) for use in used)]
+        return unused(self.roles(), self.cluster.audit_events(self.mark), USER)
