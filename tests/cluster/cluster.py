@@ -58,8 +58,10 @@ class TestCluster:
 
     def up(self) -> None:
         """Start the node and wait until it is Ready and has DNS."""
-        keeper.sweep(places.states())
         try:
+            with keeper.alone(places.states()):
+                keeper.sweep(places.states())
+                self._begin()
             self._start()
             for archive in self.images.write():
                 self.load_image(archive)
@@ -82,12 +84,14 @@ class TestCluster:
                 raise RuntimeError(f"the test cluster left something behind\n{left}")
         self._relay = self._keeper = None
 
-    def _start(self) -> None:
+    def _begin(self) -> None:
         self.folder.mkdir(parents=True, mode=0o700)
         (self.folder / "log").mkdir()
         self.tokens = configuration.write(self.folder, PAUSE_IMAGE)
         self._keeper = self._spawn("keeper", self.folder, self.built)
         self._init = self._first_number(self._keeper)
+
+    def _start(self) -> None:
         self.wait_for((self.folder / "started").exists, "the node's programs", 180)
         host, _, port = configuration.API.removeprefix("https://").partition(":")
         self._relay = self._spawn("relay", self._init, host, port)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.cluster.cluster import TestCluster
 from tests.cluster.fleet import Fleet
+from tests.cluster.killing import NAME
 from tests.cluster.scene import POLL, Scene, new_namespace
 from tests.commandline import forget_runs, furnish
 
@@ -41,3 +42,11 @@ def scene(open_scene: OpenScene) -> Iterator[Scene]:
     with open_scene() as opened:
         yield opened
         opened.judge()
+
+
+@pytest.fixture(scope="module")
+def node(open_scene: OpenScene) -> Iterator[Scene]:
+    """Give a scene with one node, which each story leaves as it found it."""
+    with open_scene() as scene:
+        scene.add(**{NAME: "fullNode"})
+        yield scene

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.cluster import cgroups
@@ -53,8 +54,17 @@ def main(state: Path, built: Path) -> int:
     return 1 if left else 0
 
 
+@contextlib.contextmanager
+def alone(states: Path) -> Iterator[None]:
+    """Let nobody else sweep meanwhile: a new cluster's folder is there before its keeper has locked it."""
+    states.mkdir(parents=True, exist_ok=True)
+    with states.with_name("clusters.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def sweep(states: Path) -> None:
-    """Remove what clusters left whose keeper was killed."""
+    """Remove what clusters left whose keeper was killed; for one at a time."""
     for state in states.iterdir() if states.is_dir() else ():
         try:
             with (state / "lock").open("w") as lock:

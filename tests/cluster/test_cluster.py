@@ -89,8 +89,8 @@ class TestTheClusterItself:
         finally:
             holder.kill()
             holder.wait()
-        assert state.exists()
-        keeper.sweep(places.states())
+        with keeper.alone(places.states()):
+            keeper.sweep(places.states())
         assert not state.exists()
         assert _cgroups_of(state) == []
 
