@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from seimigrate.domain import changes as changing
-from seimigrate.domain import images, seen, shapes, transforms
+from seimigrate.domain import images, seen, selectors, shapes, transforms
 from seimigrate.domain.kinds import Object
 from seimigrate.domain.plan import Parameters, Plan
 from seimigrate.domain.seen import Seen
@@ -172,25 +172,8 @@ def selects(budget: Object, pod: Object | None) -> bool:
     """Tell whether a disruption budget's selector matches a pod; an empty selector matches every pod (policy/v1)."""
     if pod is None:
         return False
-    selector, found = budget.get("spec", {}).get("selector"), seen.labels(pod)
-    if selector is None:
-        return False
-    return all(found.get(k) == v for k, v in selector.get("matchLabels", {}).items()) and all(
-        _expression(expression, found) for expression in selector.get("matchExpressions", [])
-    )
-
-
-def _expression(expression: Object, found: dict[str, str]) -> bool:
-    key, operator, values = expression["key"], expression["operator"], expression.get("values", [])
-    match operator:
-        case "In":
-            return found.get(key) in values
-        case "NotIn":
-            return found.get(key) not in values
-        case "Exists":
-            return key in found
-        case _:
-            return key not in found
+    selector = budget.get("spec", {}).get("selector")
+    return selector is not None and selectors.parse(selector).matches(seen.labels(pod))
 
 
 def _wiring(view: Seen, plan: Plan) -> Iterator[Blocker]:

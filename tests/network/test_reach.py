@@ -1,0 +1,282 @@
+"""The evaluator of NetworkPolicies against a naive one, and the cases that people get wrong."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from seimigrate.domain import selectors
+from seimigrate.domain.network import addresses, policies
+from seimigrate.domain.network.addresses import Block
+from seimigrate.domain.network.reach import NAME_LABEL, Endpoint, Network, endpoint
+from tests.network import naive
+
+MANY = settings(max_examples=max(2000, settings().max_examples))
+SOME = settings(max_examples=max(500, settings().max_examples))
+NAMESPACES = {"a": {"team": "x"}, "b": {"team": "y", "env": "x"}, "c": {}}
+KEYS, VALUES = ("app", "env"), ("x", "y", "z")
+PROTOCOLS = ("TCP", "UDP", "SCTP")
+NUMBERS = (80, 443, 8443, 9100)
+NAMES = ("web", "public")
+NETS = ("10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "0.0.0.0/0", "10.1.2.3/32", "fd00::/8", "fd00:1::/32", "::/0")
+ADDRESSES = ("10.1.2.3", "10.1.2.4", "10.1.9.9", "10.7.0.1", "192.0.2.1")
+SIXES = ("fd00:1::1", "fd00:2::1", "2001:db8::1")
+
+labels = st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES), max_size=2)
+
+
+def mapping(**optional: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Any of some keys: each may be absent."""
+    return st.fixed_dictionaries({}, optional=optional)
+
+
+def expressions(keys: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
+    key = st.sampled_from(keys)
+    some = st.lists(st.sampled_from(VALUES), min_size=1, max_size=2)
+    named = st.fixed_dictionaries({"key": key, "operator": st.sampled_from(["In", "NotIn"]), "values": some})
+    bare = st.fixed_dictionaries({"key": key, "operator": st.sampled_from(["Exists", "DoesNotExist"])})
+    return named | bare
+
+
+def selector(keys: tuple[str, ...] = KEYS) -> st.SearchStrategy[dict[str, Any]]:
+    return mapping(
+        matchLabels=st.dictionaries(st.sampled_from(keys), st.sampled_from(VALUES), max_size=1),
+        matchExpressions=st.lists(expressions(keys), max_size=2),
+    )
+
+
+@st.composite
+def blocks(draw: st.DrawFn) -> dict[str, Any]:
+    block: dict[str, Any] = {"cidr": draw(st.sampled_from(NETS))}
+    if draw(st.booleans()):
+        block["except"] = draw(st.lists(st.sampled_from(NETS), max_size=2))
+    return block
+
+
+peers = mapping(podSelector=selector(), namespaceSelector=selector(("team", "env"))) | st.fixed_dictionaries(
+    {"ipBlock": blocks()}
+)
+
+
+@st.composite
+def ports(draw: st.DrawFn) -> dict[str, Any]:
+    entry: dict[str, Any] = {}
+    if draw(st.booleans()):
+        entry["protocol"] = draw(st.sampled_from(PROTOCOLS))
+    kind = draw(st.sampled_from(["number", "name", "range", "none"]))
+    if kind == "name":
+        entry["port"] = draw(st.sampled_from(NAMES))
+    elif kind != "none":
+        entry["port"] = draw(st.sampled_from(NUMBERS))
+    if kind == "range":
+        entry["endPort"] = entry["port"] + draw(st.sampled_from([0, 10, 9000]))
+    return entry
+
+
+def rules(towards: str) -> st.SearchStrategy[list[dict[str, Any]]]:
+    return st.lists(mapping(ports=st.lists(ports(), max_size=2), **{towards: st.lists(peers, max_size=2)}), max_size=2)
+
+
+@st.composite
+def networkpolicies(draw: st.DrawFn) -> dict[str, Any]:
+    types = st.sampled_from([["Ingress"], ["Egress"], ["Ingress", "Egress"], []])
+    spec = draw(mapping(policyTypes=types, ingress=rules("from"), egress=rules("to")))
+    spec["podSelector"] = draw(selector())
+    name = draw(st.sampled_from("pqrstuvw"))
+    return {"metadata": {"namespace": draw(st.sampled_from("ab")), "name": name}, "spec": spec}
+
+
+containers = mapping(
+    restartPolicy=st.sampled_from(["Always"]),
+    ports=st.lists(
+        st.fixed_dictionaries(
+            {"containerPort": st.sampled_from(NUMBERS)},
+            optional={"name": st.sampled_from(NAMES), "protocol": st.sampled_from(PROTOCOLS)},
+        ),
+        max_size=2,
+    ),
+)
+
+
+@st.composite
+def pods(draw: st.DrawFn, name: str) -> dict[str, Any]:
+    found = [draw(st.sampled_from(ADDRESSES)), *draw(st.lists(st.sampled_from(SIXES), max_size=1))]
+    return {
+        "metadata": {"namespace": draw(st.sampled_from("abc")), "name": name, "labels": draw(labels)},
+        "spec": {
+            "containers": draw(st.lists(containers, max_size=2)),
+            "initContainers": draw(st.lists(containers, max_size=2)),
+        },
+        "status": {"podIPs": [{"ip": each} for each in found]},
+    }
+
+
+@MANY
+@given(
+    st.lists(networkpolicies(), min_size=1, max_size=4),
+    pods("source"),
+    pods("destination"),
+    st.sampled_from(NUMBERS),
+    st.sampled_from(PROTOCOLS),
+)
+def test_it_says_the_same_as_a_naive_reading_of_the_documentation(
+    found: list[dict[str, Any]], source: dict[str, Any], destination: dict[str, Any], port: int, protocol: str
+) -> None:
+    network = Network(NAMESPACES, map(policies.read, found))
+    expected = naive.allowed(source, destination, port, protocol, found, NAMESPACES)
+    event(f"allowed: {expected}, policies: {bool(found)}")
+    assert network.allows(endpoint(source), endpoint(destination), port, protocol) == expected
+
+
+def universe() -> list[dict[str, str]]:
+    """All labels that the random selectors can tell apart: each key missing, with a known value, or another."""
+    choices = [None, *VALUES, "anything"]
+    return [
+        {key: value for key, value in zip(KEYS, chosen, strict=True) if value is not None}
+        for chosen in itertools.product(choices, repeat=len(KEYS))
+    ]
+
+
+@SOME
+@given(selector(), st.lists(selector(), max_size=3))
+def test_what_a_selector_has_outside_others_is_found_if_and_only_if_there_is_something(
+    one: dict[str, Any], others: list[dict[str, Any]]
+) -> None:
+    outside = selectors.parse(one).outside([selectors.parse(each) for each in others])
+    there = [
+        each for each in universe() if naive.selected(one, each) and not any(naive.selected(o, each) for o in others)
+    ]
+    assert (outside is not None) == bool(there)
+    if outside is not None:
+        assert naive.selected(one, outside)
+        assert not any(naive.selected(other, outside) for other in others)
+
+
+@SOME
+@given(selector(), selector())
+def test_two_selectors_together_select_what_both_do(one: dict[str, Any], other: dict[str, Any]) -> None:
+    both = selectors.parse(one).both(selectors.parse(other))
+    assert both.none == (not any(naive.selected(one, e) and naive.selected(other, e) for e in universe()))
+    for each in universe():
+        assert both.matches(each) == (naive.selected(one, each) and naive.selected(other, each))
+
+
+@SOME
+@given(blocks(), st.lists(blocks(), max_size=3))
+def test_an_address_outside_other_blocks_is_found_if_and_only_if_there_is_one(one: Any, others: list[Any]) -> None:
+    def block(body: Any) -> Block:
+        return Block(body["cidr"], tuple(body.get("except", ())))
+
+    found = addresses.outside(block(one), [block(each) for each in others])
+    inside = [a for a in map(addresses.parse, (*ADDRESSES, *SIXES)) if a in block(one)]
+    if found is None:
+        assert all(any(a in block(other) for other in others) for a in inside)
+    else:
+        assert found in block(one)
+        assert not any(found in block(other) for other in others)
+
+
+# What people get wrong, each beside what they meant.
+
+
+def node(**more: Any) -> Endpoint:
+    spec = {
+        "initContainers": [
+            {"name": "setup", "ports": [{"name": "once", "containerPort": 7}]},
+            {"name": "sidecar", "restartPolicy": "Always", "ports": [{"name": "public", "containerPort": 9100}]},
+        ],
+        "containers": [{"name": "seid", "ports": [{"name": "p2p", "containerPort": 26656}]}],
+    }
+    meta = {"namespace": "sei", "name": "node-0", "labels": {"sei.io/node": "node"}}
+    return endpoint({"metadata": meta, "spec": spec | more, "status": {"podIPs": [{"ip": "10.1.0.7"}]}})
+
+
+def network(spec: dict[str, Any], **more: Any) -> Network:
+    names = {"sei": {NAME_LABEL: "sei"}, "monitoring": {NAME_LABEL: "monitoring", "team": "ops"}}
+    body = {"metadata": {"namespace": "sei", "name": "guard"}, "spec": {"podSelector": {}, **spec}}
+    return Network(names, [policies.read(body)], **more)
+
+
+def peer(namespace: str = "monitoring", ip: str = "10.2.0.1", **labels: str) -> Endpoint:
+    return Endpoint(namespace, "peer", labels, (addresses.parse(ip),))
+
+
+BOTH = {"namespaceSelector": {"matchLabels": {"team": "ops"}}, "podSelector": {"matchLabels": {"app": "prometheus"}}}
+
+
+@pytest.mark.parametrize(
+    ("entries", "prometheus", "grafana", "neighbour"),
+    [
+        ([BOTH], True, False, False),  # one entry: pods with the label in such namespaces
+        ([{k: v} for k, v in BOTH.items()], True, True, True),  # two entries: such namespaces, or pods here
+        ([], True, True, True),  # no entry: everybody
+        ([{"podSelector": {}}], False, False, True),
+        ([{"namespaceSelector": {}}], True, True, True),
+        ([{}], False, False, False),
+    ],
+)
+def test_one_dash_more_is_another_meaning(entries: Any, prometheus: bool, grafana: bool, neighbour: bool) -> None:
+    net = network({"ingress": [{"from": entries}]})
+    sources = (peer(app="prometheus"), peer(app="grafana"), peer("sei", app="prometheus"))
+    assert [net.allows(source, node(), 9100) for source in sources] == [prometheus, grafana, neighbour]
+
+
+@pytest.mark.parametrize(
+    ("ports", "open_", "shut"),
+    [
+        ([{"port": "public"}], (9100,), (26656, 7)),
+        ([{"port": "p2p"}], (26656,), (9100,)),
+        ([{"port": "once"}], (), (7, 9100)),  # of a container that has ended
+        ([{"port": "public", "protocol": "UDP"}], (), (9100,)),
+        ([{"port": 9000, "endPort": 9200}], (9000, 9100, 9200), (8999, 9201)),
+        ([{"protocol": "TCP"}], (9100, 1), ()),
+        ([{"protocol": "SCTP"}], (), (9100,)),
+        ([], (9100, 1), ()),
+    ],
+)
+def test_ports_by_name_number_range_and_protocol(ports: Any, open_: tuple[int, ...], shut: tuple[int, ...]) -> None:
+    net = network({"ingress": [{"ports": ports}]})
+    assert all(net.allows(peer(), node(), port) for port in open_)
+    assert not any(net.allows(peer(), node(), port) for port in shut)
+
+
+@pytest.mark.parametrize(
+    ("spec", "enters", "leaves"),
+    [
+        ({}, False, True),
+        ({"policyTypes": ["Egress"]}, True, False),
+        ({"egress": []}, False, True),
+        ({"egress": [{"ports": [{"port": 53}]}]}, False, False),
+        ({"policyTypes": ["Ingress", "Egress"], "ingress": [{}], "egress": [{}]}, True, True),
+    ],
+)
+def test_what_is_left_out_has_the_defaults_of_the_api(spec: Any, enters: bool, leaves: bool) -> None:
+    net, other = network(spec), peer()
+    assert net.allows(other, node(), 9100) == enters
+    assert net.allows(node(), other, 9100) == leaves
+
+
+def test_policies_add_up_and_never_take_away() -> None:
+    shut = policies.read({"metadata": {"namespace": "sei", "name": "shut"}, "spec": {"podSelector": {}}})
+    wide = {"metadata": {"namespace": "sei", "name": "wide"}, "spec": {"podSelector": {}, "ingress": [{}]}}
+    assert not Network({}, [shut]).allows(peer(), node(), 9100)
+    assert Network({}, [shut, policies.read(wide)]).allows(peer(), node(), 9100)
+
+
+def test_a_pods_own_kubernetes_node_and_the_pod_itself_always_get_in() -> None:
+    net = network({})
+    kubelet = Endpoint("kube-system", "host-pod", {}, (addresses.parse("192.0.2.9"),), node="one", on_host=True)
+    assert net.allows(kubelet, node(nodeName="one"), 9100)
+    assert not net.allows(kubelet, node(nodeName="two"), 9100)
+    pod = node()
+    assert net.allows(pod, node(), 9100)
+
+
+def test_pods_on_the_hosts_network_are_no_selectors_business() -> None:
+    net = network({"ingress": [{"from": [{"namespaceSelector": {}}]}]})
+    assert not net.allows(Endpoint("monitoring", "p", {}, (addresses.parse("192.0.2.9"),), on_host=True), node(), 9100)
+    assert net.allows(peer("nowhere"), node(hostNetwork=True), 9100)
