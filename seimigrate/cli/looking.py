@@ -17,8 +17,9 @@ from seimigrate.domain.record import Record
 from seimigrate.engine import observer, reading
 from seimigrate.engine.errors import SeimigrateError, UsageError
 from seimigrate.engine.journal import Journal
-from seimigrate.engine.ports import Cluster
+from seimigrate.engine.ports import Clock, Cluster
 from seimigrate.engine.run import Key
+from seimigrate.engine.survey import Survey
 from seimigrate.planfile import read_plan
 
 
@@ -35,9 +36,10 @@ def strategy_of(way: Way, plan: Plan) -> Strategy:
 class Look:
     """Some nodes as they are now, with their records."""
 
-    def __init__(self, cluster: Cluster, selection: Selection, plan: Plan) -> None:
+    def __init__(self, cluster: Cluster, selection: Selection, plan: Plan, clock: Clock) -> None:
         self.plan = plan
         self.keys = selection.keys
+        self.survey = Survey(cluster, clock, plan)
         self.view = reading.Snapshot(cluster, observer.WATCHED, selection.namespaces)
         journal = Journal(cluster, plan.migration)
         self.records: dict[Key, Record | None] = {key: journal.load(*key) for key in selection.keys}
@@ -53,6 +55,7 @@ class Look:
             view = self.at(key)
             if view.seinode is None:
                 continue
+            view = replace(view, judgement=self.survey.judge(view))
             line = prospect.prospect(view, self.plan, strategy, self.records[key], accept_unjudged=accept_unjudged)
             if line.done and seen.hold_of(view.statefulset) is not None:
                 held = "done, but still held: apply hands it back once the controller agrees"

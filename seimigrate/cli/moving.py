@@ -51,7 +51,7 @@ def apply(
     """Cut nodes over, one after the other; run again, it goes on."""
     shell, plan, session, found = _begin(ctx, target, file, acting, connect, output, [controller, calling])
     strategy = looking.strategy_of(way, plan)
-    look = looking.Look(session.cluster, found, plan)
+    look = looking.Look(session.cluster, found, plan, session.clock)
     lines = look.prospects(strategy, accept_unjudged=way.accept_unjudged_policy)
     if hold is HoldBy.NONE:
         looking.require_no_owner(look, lines)

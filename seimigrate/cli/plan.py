@@ -35,7 +35,7 @@ def plan(
     chosen = looking.the_plan(file)
     session = shell.open_session(connect)
     found = selection.select(session.cluster, target, session.namespace)
-    look = looking.Look(session.cluster, found, chosen)
+    look = looking.Look(session.cluster, found, chosen, session.clock)
     strategy = looking.strategy_of(way, chosen)
     lines = tuple(look.prospects(strategy, accept_unjudged=way.accept_unjudged_policy))
     page = PlanPage(

@@ -39,7 +39,7 @@ def status(
     plan = looking.the_plan(file)
     session = shell.open_session(connect)
     found = selection.select(session.cluster, target, session.namespace)
-    look = looking.Look(session.cluster, found, plan)
+    look = looking.Look(session.cluster, found, plan, session.clock)
     lease = session.cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, LEASE_NAME)
     locked = alive(lease, session.clock.now())
     watched = _watched(session, lease if locked else None, found.keys)

@@ -55,6 +55,11 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Judge:
+    """Look at who can reach the node's pod, and who counts on it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Wait until something changes, at most for some seconds; the reason is for people."""
 
@@ -67,4 +72,4 @@ class Stop:
     """Nothing is left to do: the record's outcome says how it ended."""
 
 
-Action = Note | Perform | Relabel | Fence | ProveHold | Ask | Wait | Stop
+Action = Note | Perform | Relabel | Fence | ProveHold | Ask | Judge | Wait | Stop

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from seimigrate.domain import changes as changing
 from seimigrate.domain import images, seen, selectors, shapes, transforms
+from seimigrate.domain.finding import Severity
 from seimigrate.domain.kinds import Object
 from seimigrate.domain.plan import Parameters, Plan
 from seimigrate.domain.seen import Seen
@@ -61,15 +62,13 @@ def blockers(view: Seen, plan: Plan, *, accept_unjudged_policy: bool) -> list[Bl
     if (absent := _absent(view)) is not None:
         return [absent]
     found = [blocker for check in _CHECKS for blocker in check(view, plan)]
-    if not accept_unjudged_policy:
-        found.append(
-            Blocker(
-                "policy-unjudged",
-                "whether NetworkPolicies guard the public port is not judged yet",
-                "look at the NetworkPolicies yourself, then pass --accept-unjudged-policy",
-            )
-        )
-    return found
+    judged = view.judgement
+    if judged is None:
+        unjudged = Blocker("policy-unjudged", "who can reach its pod was not looked at", "run it again")
+        return found if accept_unjudged_policy else [*found, unjudged]
+    against = () if accept_unjudged_policy else judged.against
+    consumers = (each for each in judged.consumers if each.severity is Severity.ERROR)
+    return [*found, *(Blocker(each.code, each.text, each.remedy) for each in (*against, *consumers))]
 
 
 def _absent(view: Seen) -> Blocker | None:

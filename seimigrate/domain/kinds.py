@@ -52,6 +52,38 @@ class Kind(Enum):
         "ValidatingAdmissionPolicyBinding",
         False,
     )
+    NETWORK_POLICY = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+    CLUSTER_ROLE = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", namespaced=False)
+    CLUSTER_ROLE_BINDING = Resource(
+        "rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False
+    )
+    ROLE = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role")
+    ROLE_BINDING = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
+    ADMIN_NETWORK_POLICY = Resource(
+        "policy.networking.k8s.io", "v1alpha1", "adminnetworkpolicies", "AdminNetworkPolicy", namespaced=False
+    )
+    BASELINE_ADMIN_NETWORK_POLICY = Resource(
+        "policy.networking.k8s.io", "v1alpha1", "baselineadminnetworkpolicies", "BaselineAdminNetworkPolicy", False
+    )
+    CLUSTER_NETWORK_POLICY = Resource(
+        "policy.networking.k8s.io", "v1alpha2", "clusternetworkpolicies", "ClusterNetworkPolicy", namespaced=False
+    )
+    CALICO_POLICY = Resource("crd.projectcalico.org", "v1", "networkpolicies", "NetworkPolicy")
+    CALICO_GLOBAL_POLICY = Resource(
+        "crd.projectcalico.org", "v1", "globalnetworkpolicies", "GlobalNetworkPolicy", namespaced=False
+    )
+    CILIUM_POLICY = Resource("cilium.io", "v2", "ciliumnetworkpolicies", "CiliumNetworkPolicy")
+    CILIUM_CLUSTERWIDE_POLICY = Resource(
+        "cilium.io", "v2", "ciliumclusterwidenetworkpolicies", "CiliumClusterwideNetworkPolicy", namespaced=False
+    )
+    ANTREA_POLICY = Resource("crd.antrea.io", "v1beta1", "networkpolicies", "NetworkPolicy")
+    ANTREA_CLUSTER_POLICY = Resource(
+        "crd.antrea.io", "v1beta1", "clusternetworkpolicies", "ClusterNetworkPolicy", namespaced=False
+    )
+    POD_MONITOR = Resource("monitoring.coreos.com", "v1", "podmonitors", "PodMonitor")
+    SERVICE_MONITOR = Resource("monitoring.coreos.com", "v1", "servicemonitors", "ServiceMonitor")
+    PROBE = Resource("monitoring.coreos.com", "v1", "probes", "Probe")
+    SCRAPE_CONFIG = Resource("monitoring.coreos.com", "v1alpha1", "scrapeconfigs", "ScrapeConfig")
     SEI_NODE = Resource("sei.io", "v1alpha1", "seinodes", "SeiNode")
     SEI_NODE_TASK = Resource("sei.io", "v1alpha1", "seinodetasks", "SeiNodeTask")
     SEI_NODE_WORKFLOW = Resource("sei.io", "v1alpha1", "seinodetaskworkflows", "SeiNodeTaskWorkflow")

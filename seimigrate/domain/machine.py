@@ -13,6 +13,7 @@ from seimigrate.domain import changes as changing
 from seimigrate.domain import checks, seen, shapes, transforms
 from seimigrate.domain.actions import Action, Fence, Note, Perform, Relabel, Stop, Wait
 from seimigrate.domain.changes import Change, State
+from seimigrate.domain.finding import Severity
 from seimigrate.domain.kinds import FENCE_ANNOTATION, HOLD_PATH, MANAGER, Object
 from seimigrate.domain.plan import Plan, StageName, Strategy
 from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
@@ -180,6 +181,8 @@ def _hold(at: Situation) -> Action:
 
 
 def _check(at: Situation) -> Action:
+    if (judge := at.judge()) is not None:
+        return judge
     found = checks.blockers(at.seen, at.plan, accept_unjudged_policy=at.record.accept_unjudged_policy)
     if found:
         return _blocked(at, *(f"{b.code}: {b.reason}" for b in found))
@@ -291,10 +294,20 @@ def _gate(at: Situation, wanted: dict[Question, int]) -> Action | None:
 
 
 def _policy(at: Situation) -> Action:
-    if not at.record.accept_unjudged_policy:
-        return at.pause("inconclusive: NetworkPolicies are not judged yet; pass --accept-unjudged-policy")
-    record = at.record.noted("NetworkPolicies were not judged: --accept-unjudged-policy")
-    return _next_stage(replace(at, record=record))
+    """See that the fleet's door is closed; a way back would close nothing and cost restarts, so it only pauses."""
+    if (judge := at.judge()) is not None:
+        return judge
+    against = at.judgement.against
+    told = "; ".join(finding.text for finding in against)
+    if not against:
+        return _next_stage(at)
+    if at.record.accept_unjudged_policy:
+        record = at.record.noted(f"gone on in spite of {told}")
+        return _next_stage(replace(at, record=record))
+    if not at.late(at.plan.deadlines.gate):
+        return Wait(told, RECHECK)
+    verdict = "fail" if any(finding.severity is Severity.ERROR for finding in against) else "inconclusive"
+    return at.pause(f"{verdict}: {told}")
 
 
 _STAGES: dict[StageName, Callable[[Situation], Action]] = {

@@ -83,6 +83,50 @@ class Sidecars(Model):
     image: str | None = Field(None, description="the image to run where a SeiNode's own spec names no accepted one")
 
 
+class LabelExpression(Model):
+    """One expression of a label selector, as in Kubernetes."""
+
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: tuple[str, ...] = ()
+
+
+class LabelSelector(Model):
+    """A label selector, as in Kubernetes; an empty one selects everything."""
+
+    match_labels: dict[str, str] = {}
+    match_expressions: tuple[LabelExpression, ...] = ()
+
+
+class IpBlock(Model):
+    """A block of addresses without some in it, as in a NetworkPolicy."""
+
+    cidr: str
+    except_: tuple[str, ...] = ()
+
+
+class Peer(Model):
+    """Some pods or addresses, as in a NetworkPolicy's ``from``; without namespaceSelector the nodes' namespace."""
+
+    namespace_selector: LabelSelector | None = None
+    pod_selector: LabelSelector | None = None
+    ip_block: IpBlock | None = None
+
+
+_MONITORING = Peer(namespace_selector=LabelSelector(match_labels={"kubernetes.io/metadata.name": "monitoring"}))
+
+
+class Access(Model):
+    """Who may reach what, besides the controller; verify, the check and the policy stage judge by it."""
+
+    clients: tuple[Peer, ...] = Field((), description="who else may reach the proxy's port")
+    monitoring: tuple[Peer, ...] = Field((_MONITORING,), description="who may reach the public port")
+    open: tuple[str, ...] = Field(("p2p", "rpc"), description="names of ports that must not be cut off")
+    accounts: tuple[str, ...] = Field(
+        (), description="who else may create seinodetasks: system:serviceaccount:NS:NAME, user:NAME or group:NAME"
+    )
+
+
 class Parameters(Model):
     """What ``--set`` may change."""
 
@@ -90,6 +134,7 @@ class Parameters(Model):
     containers: Containers = Containers()
     health_paths: tuple[str, ...] = ("/v0/healthz", "/v0/livez", "/v0/startupz", "/v0/metrics")
     sidecars: Sidecars = Sidecars()
+    access: Access = Access()
 
 
 class AddServicePort(Model):

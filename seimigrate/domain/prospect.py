@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from seimigrate.domain import checks, seen, shapes, transforms
 from seimigrate.domain.changes import Change
 from seimigrate.domain.checks import Blocker
+from seimigrate.domain.finding import Severity
 from seimigrate.domain.kinds import Object
 from seimigrate.domain.plan import Parameters, Plan, StageName, Strategy
 from seimigrate.domain.record import Record
@@ -118,6 +119,9 @@ def _warnings(view: Seen, plan: Plan) -> tuple[str, ...]:
             found += checks.choose_image(node, wiring.image, plan.parameters).warnings
         except shapes.NotWired:
             pass
+    if view.judgement is not None:
+        everything = (*view.judgement.policy, *view.judgement.consumers)
+        found += [finding.text for finding in everything if finding.severity is Severity.WARNING]
     marks = {**seen.labels(node), **(node["metadata"].get("annotations") or {})}
     for tool in sorted({tool for mark, tool in _GITOPS.items() if mark in marks}):
         found.append(f"{tool} manages this SeiNode: change its image there, or it is changed back")

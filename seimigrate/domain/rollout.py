@@ -9,12 +9,12 @@ import uuid
 from dataclasses import dataclass, replace
 
 from seimigrate.domain import checks, seen, transforms
-from seimigrate.domain.actions import Action, Ask, Note, ProveHold, Wait
+from seimigrate.domain.actions import Action, Ask, Judge, Note, ProveHold, Wait
 from seimigrate.domain.changes import Change, State
 from seimigrate.domain.kinds import Object
 from seimigrate.domain.plan import Mode, Plan, StageName
 from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
-from seimigrate.domain.seen import Answer, Question, Seen
+from seimigrate.domain.seen import Answer, Judgement, Question, Seen
 
 RECHECK = 3.0
 """Seconds before a pod is asked again, or an eviction tried again."""
@@ -81,6 +81,18 @@ class Situation:
         """Ask for the answers that are missing or old, ``None`` if all are there."""
         old = tuple(q for q in questions if not self._fresh(q))
         return Ask(old) if old else None
+
+    def judge(self) -> Action | None:
+        """Ask for a judgement of who can reach the node, unless there is a fresh one."""
+        found = self.seen.judgement
+        fresh = found is not None and self.now - found.at < RECHECK and found.at >= self.record.since
+        return None if fresh else Judge()
+
+    @property
+    def judgement(self) -> Judgement:
+        """Give the judgement that ``judge`` has found to be there."""
+        assert self.seen.judgement is not None
+        return self.seen.judgement
 
     def _fresh(self, question: Question) -> bool:
         answer = self.seen.answer(question)

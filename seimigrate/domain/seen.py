@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from seimigrate.domain.finding import Finding, Severity
 from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, Object
 from seimigrate.domain.plan import Mode
 from seimigrate.domain.record import Intent
@@ -54,6 +55,20 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was found about who reaches a node (``policy``) and who counts on it (``consumers``), and when."""
+
+    at: float
+    policy: tuple[Finding, ...] = ()
+    consumers: tuple[Finding, ...] = ()
+
+    @property
+    def against(self) -> tuple[Finding, ...]:
+        """Give what of the policies speaks against going on: what is open, cut off, or cannot be told."""
+        return tuple(finding for finding in self.policy if finding.severity is not Severity.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
 class Surroundings:
     """What else decides whether a node may be moved now."""
 
@@ -81,6 +96,7 @@ class Seen:
     performed: Intent | None = None
     refused: bool = False
     progress: float = 0.0
+    judgement: Judgement | None = None
 
     @property
     def pod_uid(self) -> str:

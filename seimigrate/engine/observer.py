@@ -9,7 +9,7 @@ from seimigrate.domain import seen as seeing
 from seimigrate.domain.kinds import Kind, Object
 from seimigrate.domain.record import Intent
 from seimigrate.domain.rollout import RECHECK
-from seimigrate.domain.seen import Answer, Hold, Question, Seen, Surroundings
+from seimigrate.domain.seen import Answer, Hold, Judgement, Question, Seen, Surroundings
 from seimigrate.engine.ports import Clock, View
 
 WATCHED = (
@@ -36,6 +36,7 @@ class Memory:
     refused_at: float | None = None
     score: tuple[str, int] = ("", 0)
     progress: float = 0.0
+    judgement: Judgement | None = None
 
 
 class Observer:
@@ -68,6 +69,7 @@ class Observer:
             performed=memory.performed,
             refused=memory.refused_at is not None and now - memory.refused_at < RECHECK,
             progress=memory.progress,
+            judgement=memory.judgement,
         )
 
     def _note_progress(self, memory: Memory, pod: Object | None) -> None:

@@ -22,6 +22,7 @@ from seimigrate.engine.journal import Journal, RunJournal, RunRecord
 from seimigrate.engine.observer import Observer
 from seimigrate.engine.reading import LiveView
 from seimigrate.engine.runner import Ports, Report, Runner
+from seimigrate.engine.survey import Survey
 
 MOVING = "moving"
 """What the run's record says of a node that is on its way."""
@@ -69,6 +70,7 @@ class Run:
         self._journal = Journal(ports.cluster, plan.migration)
         self._run_journal = RunJournal(ports.cluster)
         self._runner = Runner(ports, self._journal, self._observer, hold, plan, report)
+        self._survey = Survey(ports.cluster, ports.clock, plan)
         self._report = report
         self._who = who
         self._about: RunRecord | None = None
@@ -141,6 +143,7 @@ class Run:
         if last is None or not last.open:
             if (settled := self._nothing_to_do(view, last)) is not None:
                 return settled
+            view = replace(view, judgement=self._survey.judge(view))
             found = checks.blockers(view, self._plan, accept_unjudged_policy=self._options.accept_unjudged_policy)
             returning = last is not None and last.outcome is Outcome.DONE_HELD
             if found and not returning:

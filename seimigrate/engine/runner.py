@@ -8,7 +8,7 @@ from typing import Protocol, assert_never
 
 from seimigrate.domain import changes as changing
 from seimigrate.domain import machine, ownership, paths, seen
-from seimigrate.domain.actions import Action, Ask, Fence, Note, Perform, ProveHold, Relabel, Stop, Wait
+from seimigrate.domain.actions import Action, Ask, Fence, Judge, Note, Perform, ProveHold, Relabel, Stop, Wait
 from seimigrate.domain.changes import Change, ConflictingChange
 from seimigrate.domain.kinds import FENCE_ANNOTATION, HOLD_LABEL, HOLD_PATH, MANAGER, Kind, Object
 from seimigrate.domain.plan import Plan
@@ -19,6 +19,7 @@ from seimigrate.engine.errors import Conflict, NotFound, Refused, SeimigrateErro
 from seimigrate.engine.journal import Journal
 from seimigrate.engine.observer import Observer
 from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View
+from seimigrate.engine.survey import Survey
 
 LONGEST_WAIT = 5.0
 """Seconds after which a waiting node is looked at even if nothing changed: deadlines pass without an event."""
@@ -61,6 +62,7 @@ class Runner:
         self._hold = hold
         self._plan = plan
         self._report = report
+        self._survey = Survey(ports.cluster, ports.clock, plan)
         self._conflicts = 0
         self._unproven_since: float | None = None
 
@@ -106,6 +108,9 @@ class Runner:
                 self._prove(record, view)
             case Ask():
                 self._ask(record, view, action.questions)
+            case Judge():
+                judgement = self._survey.judge(view)
+                self._observer.memory(record.namespace, record.name).judgement = judgement
             case Wait():
                 self._ports.view.wait(min(action.seconds, LONGEST_WAIT))
             case Stop():

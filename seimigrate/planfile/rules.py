@@ -11,7 +11,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from seimigrate.domain.images import accepted, parse_image
-from seimigrate.domain.plan import Containers, Model, Ports, Sidecars, Stage, StageName, StepName
+from seimigrate.domain.network.addresses import span
+from seimigrate.domain.plan import (
+    Access,
+    Containers,
+    LabelSelector,
+    Model,
+    Peer,
+    Ports,
+    Sidecars,
+    Stage,
+    StageName,
+    StepName,
+)
 from seimigrate.planfile.problems import Path, Places, Problem
 
 Complaint = tuple[Path, str]
@@ -125,6 +137,7 @@ def _parameters(data: Any, sound: Sound) -> Iterator[Complaint]:
         "ports": (Ports, _ports),
         "containers": (Containers, _containers),
         "sidecars": (Sidecars, _sidecars),
+        "access": (Access, _access),
     }
     if not isinstance(data, dict):
         return
@@ -178,3 +191,38 @@ def _sidecars(path: Path, sidecars: Sidecars) -> Iterator[Complaint]:
     if not accepted(sidecars.image, sidecars.accepted):
         why = "no entry of sidecars.accepted matches it" if sidecars.accepted else "sidecars.accepted is empty"
         yield (*path, "image"), f"is not known to split its listeners: {why}"
+
+
+def _access(path: Path, access: Access) -> Iterator[Complaint]:
+    for key, peers in (("clients", access.clients), ("monitoring", access.monitoring)):
+        for index, peer in enumerate(peers):
+            yield from _peer((*path, key, index), peer)
+    for index, account in enumerate(access.accounts):
+        if not re.fullmatch(r"system:serviceaccount:[^:]+:[^:]+|(user|group):.+", account):
+            yield (*path, "accounts", index), "is none of system:serviceaccount:NAMESPACE:NAME, user:NAME, group:NAME"
+
+
+def _peer(path: Path, peer: Peer) -> Iterator[Complaint]:
+    chosen = peer.namespace_selector or peer.pod_selector
+    if chosen is None and peer.ip_block is None:
+        yield path, "means nobody: it needs a namespaceSelector, a podSelector or an ipBlock"
+    if chosen is not None and peer.ip_block is not None:
+        yield path, "has an ipBlock beside a selector: make two entries of it"
+    for key, selector in (("namespaceSelector", peer.namespace_selector), ("podSelector", peer.pod_selector)):
+        yield from _selector((*path, key), selector)
+    if peer.ip_block is not None:
+        excepted = enumerate(peer.ip_block.except_)
+        for place, cidr in (("cidr",), peer.ip_block.cidr), *((("except", i), each) for i, each in excepted):
+            try:
+                span(cidr)
+            except ValueError:
+                yield (*path, "ipBlock", *place), "is no block of addresses like 10.0.0.0/8"
+
+
+def _selector(path: Path, selector: LabelSelector | None) -> Iterator[Complaint]:
+    for index, expression in enumerate(selector.match_expressions if selector else ()):
+        place = (*path, "matchExpressions", index, "values")
+        if expression.operator in ("In", "NotIn") and not expression.values:
+            yield place, f"must name at least one value for {expression.operator}"
+        elif expression.operator in ("Exists", "DoesNotExist") and expression.values:
+            yield place, f"must be empty for {expression.operator}"

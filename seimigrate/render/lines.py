@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from seimigrate.domain.actions import Action, Ask, Fence, Note, Perform, ProveHold, Relabel, Wait
+from seimigrate.domain.actions import Action, Ask, Fence, Judge, Note, Perform, ProveHold, Relabel, Wait
 from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
 
 
@@ -59,6 +59,8 @@ class Lines:
                 self._log.debug(_doing(intent), **where)
             case ProveHold():
                 self._log.debug("proves the hold", **where)
+            case Judge():
+                self._log.debug("looks at who can reach the pod", **where)
             case Ask(questions=questions):
                 self._log.debug(f"asks the pod: {', '.join(questions)}", **where)
             case _:

@@ -58,7 +58,7 @@ def test_all_blocked_is_4_and_says_why(world: World) -> None:
     assert told.code == 4
     [node] = told.json["nodes"]
     assert (node["outcome"], node["stage"], node["restarts"]) == ("blocked", None, 0)
-    assert [blocker["code"] for blocker in node["blockers"]] == ["policy-unjudged"]
+    assert [blocker["code"] for blocker in node["blockers"]] == ["policy-missing"]
     assert not held(world)
 
 

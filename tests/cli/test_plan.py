@@ -35,7 +35,7 @@ def test_json_has_exactly_its_keys(world: World) -> None:
     assert node["shape"] == {"template": "shared", "pod": "shared"}
     assert [list(change) for change in node["changes"]] == [["stage", "kind", "path", "before", "after"]] * 9
     assert [list(blocker) for blocker in node["blockers"]] == [["code", "reason", "remedy"]]
-    assert node["blockers"][0]["code"] == "policy-unjudged"
+    assert node["blockers"][0]["code"] == "policy-missing"
 
 
 def test_a_blocked_node_exits_0_and_still_lists_what_would_change(world: World) -> None:
@@ -44,8 +44,8 @@ def test_a_blocked_node_exits_0_and_still_lists_what_would_change(world: World) 
     assert "1 node: 0 to move, 1 blocked, 0 done; 2 restarts" in told.out
     assert "kube-rbac-proxy: livenessProbe.httpGet.port" in told.out
     assert "8443 → 9100" in told.out
-    assert "policy-unjudged" in told.out
-    assert "→ look at the NetworkPolicies yourself, then pass --accept-unjudged-policy" in told.out
+    assert "policy-missing" in told.out
+    assert "→ seimigrate policy render prints one that fits" in told.out
 
 
 def test_it_ends_with_the_next_command_and_its_options(world: World) -> None:

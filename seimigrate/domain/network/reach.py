@@ -115,11 +115,10 @@ class Network:
 
     @cached_property
     def pods_of(self) -> Mapping[str, list[Endpoint]]:
-        """Give the pods that selectors can match, by their namespace."""
+        """Give the pods by their namespace."""
         found: dict[str, list[Endpoint]] = {}
         for pod in self.pods:
-            if pod.is_pod:
-                found.setdefault(pod.namespace, []).append(pod)
+            found.setdefault(pod.namespace, []).append(pod)
         return found
 
     def allows(self, source: Endpoint, destination: Endpoint, port: int, protocol: str = "TCP") -> bool:
@@ -131,6 +130,11 @@ class Network:
             and self._enters(source, here, destination, port, protocol)
             for here, there in _ways(source, destination)
         )
+
+    def enters(self, source: Endpoint, destination: Endpoint, port: int, protocol: str = "TCP") -> bool:
+        """Tell whether the destination's side of a connection allows it, whatever the source's does."""
+        ways = _ways(source, destination)
+        return any(self._enters(source, here, destination, port, protocol) for here, _ in ways)
 
     def _enters(
         self, source: Endpoint, address: Address | None, destination: Endpoint, port: int, protocol: str
