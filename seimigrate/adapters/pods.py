@@ -82,6 +82,7 @@ class ForwardedPods:
         *,
         body: Mapping[str, Any] | None = None,
         authorised: bool = False,
+        headers: Mapping[str, str] | None = None,
         timeout: float = 5.0,
     ) -> Response:
         """Send one request and give the answer, whatever its status; ``timeout`` seconds are for the whole call.
@@ -90,16 +91,17 @@ class ForwardedPods:
         token for it.
         """
         where = f"{namespace}/{pod}:{port}"
-        headers = {"User-Agent": f"seimigrate/{__version__}", "Accept": "*/*", "Connection": "close"}
+        sent = {"User-Agent": f"seimigrate/{__version__}", "Accept": "*/*", "Connection": "close"}
+        sent |= headers or {}
         deadline = time.monotonic() + timeout
         try:
             if authorised:
-                headers["Authorization"] = f"Bearer {self._token()}"
+                sent["Authorization"] = f"Bearer {self._token()}"
             data = None if body is None else json.dumps(body).encode()
             if data is not None:
-                headers["Content-Type"] = "application/json"
+                sent["Content-Type"] = "application/json"
             with _Forward(self._connection, namespace, pod, port, deadline) as forward:
-                return _exchange(forward, port, method, path, data, headers)
+                return _exchange(forward, port, method, path, data, sent)
         except Forbidden:
             raise
         except ApiError as error:

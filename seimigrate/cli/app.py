@@ -21,10 +21,12 @@ from seimigrate.cli.expand import expanded
 from seimigrate.cli.guard import guard
 from seimigrate.cli.moving import apply, hold, rollback
 from seimigrate.cli.plan import plan
+from seimigrate.cli.policy import render
 from seimigrate.cli.session import OpenSession, connect_session
 from seimigrate.cli.shell import Interrupted, Shell
 from seimigrate.cli.status import status
 from seimigrate.cli.unlock import unlock
+from seimigrate.cli.verify import verify
 from seimigrate.engine.errors import LockedByAnother, SeimigrateError, UsageError
 
 app = typer.Typer(
@@ -60,8 +62,12 @@ def schema() -> None:
     typer.echo(json.dumps(plan_schema(), indent=2))
 
 
-for _command in (plan, apply, status, rollback, hold, guard, unlock, completion):
+for _command in (plan, apply, status, verify, rollback, hold, guard, unlock, completion):
     app.command()(expanded(_command))
+
+_policy = typer.Typer(no_args_is_help=True, help="NetworkPolicies that fit.")
+_policy.command()(expanded(render))
+app.add_typer(_policy, name="policy")
 
 
 def main(argv: Sequence[str] | None = None, open_session: OpenSession = connect_session) -> int:

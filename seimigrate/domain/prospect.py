@@ -62,7 +62,7 @@ def prospect(view: Seen, plan: Plan, strategy: Strategy, record: Record | None, 
         mode=mode.value if mode else "unknown",
         chain=node["spec"].get("chainId", ""),
         template=template,
-        pod=_shape_of(view.pod["spec"], plan.parameters) if view.pod else None,
+        pod=shapes.shape_of(view.pod["spec"], plan.parameters) if view.pod else None,
         stage=_stage(record, changes, finished=finished),
         restarts=restarts,
         changes=changes,
@@ -91,14 +91,7 @@ def _way(view: Seen, plan: Plan, strategy: Strategy) -> tuple[tuple[Change, ...]
 
 
 def _shape(statefulset: Object | None, parameters: Parameters) -> Shape | None:
-    return _shape_of(statefulset["spec"]["template"]["spec"], parameters) if statefulset else None
-
-
-def _shape_of(spec: Object, parameters: Parameters) -> Shape | None:
-    try:
-        return shapes.read(spec, parameters).shape
-    except shapes.NotWired:
-        return None
+    return shapes.shape_of(statefulset["spec"]["template"]["spec"], parameters) if statefulset else None
 
 
 def _stage(record: Record | None, changes: tuple[Change, ...], *, finished: bool) -> str:

@@ -130,6 +130,16 @@ def read(spec: Object, parameters: Parameters) -> Wiring:
     )
 
 
+def shape_of(spec: Object | None, parameters: Parameters) -> Shape | None:
+    """Give the shape of a pod spec, ``None`` where there is none or it is no node's."""
+    if spec is None:
+        return None
+    try:
+        return read(spec, parameters).shape
+    except NotWired:
+        return None
+
+
 def containers(spec: Object) -> Iterator[Object]:
     """Give a pod's init containers (sidecars are among them) and containers, in their order."""
     yield from spec.get("initContainers", [])

@@ -96,9 +96,12 @@ class Pods(Protocol):
         *,
         body: Mapping[str, Any] | None = None,
         authorised: bool = False,
+        headers: Mapping[str, str] | None = None,
         timeout: float = 5.0,
     ) -> Response:
         """Send one request; ``authorised`` adds the bearer token of seimigrate's own ServiceAccount.
+
+        ``headers`` are sent besides our own.
 
         Raises ``Unreachable`` when there is no answer, whatever the reason: that is never a verdict.
         """

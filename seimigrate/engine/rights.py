@@ -1,6 +1,6 @@
 """What a run must be allowed to do, asked before it does anything: a missing rule is named while nothing has changed.
 
-``deploy/rbac.yaml`` grants exactly these, and what plan and status read.
+``deploy/rbac.yaml`` grants exactly these, and what plan, status and verify read.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Protocol
 
 from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind
 from seimigrate.engine.errors import Forbidden
+from seimigrate.engine.survey import BEYOND, MONITORS
 
 
 class Where(Enum):
@@ -48,6 +49,21 @@ NODES = (
     Right(("get", "create"), Kind.POD, Where.NODES, subresource="portforward"),
     Right(KEEP, Kind.CONFIG_MAP, Where.NODES),
 )
+SURVEY = (
+    Right(("list",), Kind.NAMESPACE, Where.CLUSTER),
+    Right(("list",), Kind.NETWORK_POLICY, Where.CLUSTER),
+    Right(("list",), Kind.POD, Where.CLUSTER),
+    *(Right(("list",), kind, Where.CLUSTER) for kind in (*BEYOND, *MONITORS)),
+)
+"""What it takes to judge who reaches the nodes, and who counts on them; asked also of kinds that are not there."""
+
+VERIFY = (
+    *SURVEY,
+    *(Right(("list",), kind, Where.CLUSTER) for kind in (Kind.CLUSTER_ROLE, Kind.CLUSTER_ROLE_BINDING)),
+    *(Right(("list",), kind, Where.CLUSTER) for kind in (Kind.ROLE, Kind.ROLE_BINDING)),
+)
+"""What ``verify`` reads besides what ``plan`` does."""
+
 AROUND = (
     Right(LOOK, Kind.NODE, Where.CLUSTER),
     Right(LOOK, Kind.DEPLOYMENT, Where.CLUSTER),
@@ -107,7 +123,7 @@ def require_guard(reviewer: Reviewer, namespaces: Sequence[str]) -> None:
 
 def require(reviewer: Reviewer, namespaces: Sequence[str], *, holds: bool) -> None:
     """Raise ``Forbidden`` naming every right that we lack; nothing was changed by then."""
-    lacking = list(missing(reviewer, [*NODES, *AROUND, *(HOLD if holds else ())], namespaces))
+    lacking = list(missing(reviewer, [*NODES, *AROUND, *SURVEY, *(HOLD if holds else ())], namespaces))
     if lacking:
         raise Forbidden(
             "you may not do what this needs; missing: " + "; ".join(lacking),

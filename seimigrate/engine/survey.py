@@ -78,14 +78,14 @@ class Survey:
         cluster = self._cluster
         beyond = [finding for kind in BEYOND for finding in self._beyond(kind)]
         monitors: list[Object] = []
-        unread: list[Finding] = []
+        unreadable: list[Finding] = []
         for kind in MONITORS:
             try:
                 monitors += cluster.list(kind)
             except NotFound:
                 continue
             except Forbidden:
-                unread.append(_unread(kind, "what it scrapes"))
+                unreadable.append(unread(kind, "what it scrapes"))
         laid = ground.lay(
             cluster.list(Kind.NAMESPACE),
             cluster.list(Kind.NETWORK_POLICY),
@@ -93,7 +93,7 @@ class Survey:
             self._controllers(),
             beyond,
         )
-        return Read(self._clock.now(), laid, Judge(laid, self._plan.parameters), tuple(monitors), tuple(unread))
+        return Read(self._clock.now(), laid, Judge(laid, self._plan.parameters), tuple(monitors), tuple(unreadable))
 
     def _controllers(self) -> Sequence[Object]:
         found = self._cluster.list(Kind.DEPLOYMENT)
@@ -106,12 +106,13 @@ class Survey:
         except NotFound:
             return []
         except Forbidden:
-            return [_unread(kind, "what it lets through")]
+            return [unread(kind, "what it lets through")]
         names = ["/".join(filter(None, (o["metadata"].get("namespace"), o["metadata"]["name"]))) for o in found]
         return [ground.unjudged(kind.resource.qualified, names)] if names else []
 
 
-def _unread(kind: Kind, what: str) -> Finding:
+def unread(kind: Kind, what: str) -> Finding:
+    """Say that a kind may not be listed, and what is not known therefore."""
     about = kind.resource.qualified
     remedy = "bind ClusterRole seimigrate-verify of deploy/rbac.yaml to your user"
     return Finding("not-readable", Severity.UNKNOWN, about, f"may not be listed, so that {what} is not known", remedy)

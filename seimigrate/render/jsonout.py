@@ -9,8 +9,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from seimigrate.domain.finding import Finding
 from seimigrate.domain.prospect import Prospect
-from seimigrate.render.pages import EndedLine, EndedPage, PlanPage, StatusLine, StatusPage
+from seimigrate.render.pages import EndedLine, EndedPage, PlanPage, StatusLine, StatusPage, VerifyLine, VerifyPage
 
 VERSION = 1
 
@@ -111,6 +112,44 @@ def _ended(line: EndedLine) -> Json:
         "held": line.held,
         "restarts": line.restarts,
         "notes": [*line.notes],
+    }
+
+
+def verify(page: VerifyPage) -> Json:
+    """Give ``verify -o json``."""
+    verdicts = [line.verdict for line in page.lines]
+    return {
+        "version": VERSION,
+        "cluster": page.cluster,
+        "closed": page.closed,
+        "probed": page.probed,
+        "summary": {"nodes": len(verdicts)} | {word: verdicts.count(word) for word in ("closed", "open", "unknown")},
+        "findings": [_finding(finding, nodes) for finding, nodes in page.findings],
+        "nodes": [_verified(line) for line in _ordered(page.lines)],
+    }
+
+
+def _finding(finding: Finding, nodes: tuple[str, ...]) -> Json:
+    return {
+        "code": finding.code,
+        "severity": finding.severity,
+        "object": finding.about,
+        "place": finding.where,
+        "what": finding.what,
+        "who": finding.who,
+        "next": finding.remedy,
+        "nodes": [*nodes],
+    }
+
+
+def _verified(line: VerifyLine) -> Json:
+    return {
+        "namespace": line.namespace,
+        "name": line.name,
+        "mode": line.mode,
+        "chain": line.chain,
+        "shape": {"template": line.template, "pod": line.pod},
+        "verdict": line.verdict,
     }
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from seimigrate.domain import seen, shapes
 from seimigrate.domain.checks import Blocker
+from seimigrate.domain.finding import Finding, Severity
+from seimigrate.domain.plan import Parameters
 from seimigrate.domain.prospect import Prospect
+from seimigrate.domain.seen import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +127,73 @@ class EndedPage:
     command: str
     lines: tuple[EndedLine, ...]
     next: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyLine:
+    """What was found on one node."""
+
+    namespace: str
+    name: str
+    mode: str
+    chain: str
+    template: str | None
+    pod: str | None
+    findings: tuple[Finding, ...]
+
+    @staticmethod
+    def of(view: Seen, parameters: Parameters, findings: tuple[Finding, ...]) -> VerifyLine:
+        """Give the line of a node that is there."""
+        assert view.seinode is not None
+        mode = seen.mode_of(view.seinode)
+        return VerifyLine(
+            namespace=view.seinode["metadata"]["namespace"],
+            name=view.seinode["metadata"]["name"],
+            mode=mode.value if mode else "unknown",
+            chain=view.seinode["spec"].get("chainId", ""),
+            template=shapes.shape_of(view.statefulset and view.statefulset["spec"]["template"]["spec"], parameters),
+            pod=shapes.shape_of(view.pod and view.pod["spec"], parameters),
+            findings=findings,
+        )
+
+    @property
+    def key(self) -> str:
+        """Give ``namespace/name``."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def verdict(self) -> str:
+        """Tell whether the node is closed, open, or (``unknown``) not to be told."""
+        severities = {finding.severity for finding in self.findings}
+        return "open" if Severity.ERROR in severities else "unknown" if Severity.UNKNOWN in severities else "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyPage:
+    """What ``verify`` found: on each node, and (``shared``) of those who may create tasks on them."""
+
+    cluster: str
+    server: str
+    probed: bool
+    lines: tuple[VerifyLine, ...]
+    shared: tuple[Finding, ...]
+    next: str
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether every node is closed, and nobody may create tasks who is not expected to."""
+        mild = all(finding.severity is Severity.WARNING for finding in self.shared)
+        return mild and all(line.verdict == "closed" for line in self.lines)
+
+    @property
+    def findings(self) -> list[tuple[Finding, tuple[str, ...]]]:
+        """Give each finding once, with the nodes that it is about; the worst first."""
+        found: dict[Finding, list[str]] = {finding: [] for finding in self.shared}
+        for line in self.lines:
+            for finding in line.findings:
+                found.setdefault(finding, []).append(line.key)
+        order = list(Severity)
+        return sorted(
+            ((finding, tuple(sorted(nodes))) for finding, nodes in found.items()),
+            key=lambda each: (order.index(each[0].severity), each[0].code, each[0].about, each[0].where),
+        )

@@ -110,10 +110,11 @@ class Kubelet:
         *,
         body: Mapping[str, Any] | None = None,
         authorised: bool = False,
+        headers: Mapping[str, str] | None = None,
         timeout: float = 5.0,
     ) -> Response:
         """Send one request to a pod's loopback; raises ``Unreachable`` if nothing listens there."""
-        del timeout
+        del timeout, headers  # the models of proxy and sidecar look at tokens alone
         token = self._own_token if authorised else ""
         return self.request(namespace, pod, port, method, path, body=body, token=token, source="forward")
 

@@ -13,7 +13,7 @@ import yaml
 
 from seimigrate.adapters.api import path_of
 from seimigrate.domain.kinds import Kind
-from seimigrate.engine.rights import AROUND, HOLD, NODES, Right
+from seimigrate.engine.rights import AROUND, HOLD, NODES, SURVEY, Right
 from tests.commandline import ROOT, Done
 from tests.real.scene import NAME, Scene, plan_text
 
@@ -41,7 +41,7 @@ def needed(right: Right) -> set[tuple[str, str, str]]:
 
 
 def test_the_role_that_is_shipped_grants_what_a_run_asks_for_and_hardly_more() -> None:
-    asked = set().union(*(needed(right) for right in (*NODES, *AROUND, *HOLD)))
+    asked = set().union(*(needed(right) for right in (*NODES, *AROUND, *SURVEY, *HOLD)))
     elsewhere = {("", "namespaces", "get"), ("", "namespaces", "create"), ("", "serviceaccounts/token", "create")}
     assert set(grants()) == asked | elsewhere
 

@@ -1,0 +1,62 @@
+"""``verify``: whether a fleet is closed, with what speaks against it. It reads and asks, and changes no node."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from seimigrate.cli import looking, selection, words
+from seimigrate.cli.exits import Exit
+from seimigrate.cli.options import Calling, Connect, Controller, Output, PlanFile, Target, pair
+from seimigrate.cli.session import cluster_id
+from seimigrate.cli.shell import leave, shell_of
+from seimigrate.domain.kinds import Kind
+from seimigrate.engine.survey import Survey
+from seimigrate.engine.verifying import Verification, accounts_of
+from seimigrate.render import jsonout, verifytable
+from seimigrate.render.pages import VerifyLine, VerifyPage
+
+
+def verify(
+    ctx: typer.Context,
+    target: Target,
+    file: PlanFile,
+    controller: Controller,
+    calling: Calling,
+    connect: Connect,
+    output: Output,
+    probe: Annotated[bool, typer.Option("--probe", help="Ask each pod by port-forward, too.")] = False,
+) -> None:
+    """Tell whether nodes are closed: who can reach what, who may create tasks; exit 4 if not."""
+    shell = shell_of(ctx)
+    shell.begin(output)
+    selection.check(target)
+    account = controller.controller_account
+    for option, value in (("--controller-account", account), ("--service-account", calling.service_account)):
+        if value is not None:
+            pair(option, value)
+    plan = looking.the_plan(file)
+    session = shell.open_session(connect)
+    found = selection.select(session.cluster, target, session.namespace)
+    look = looking.Look(session.cluster, found, plan, session.clock)
+    pods = session.pods(pair("--service-account", calling.service_account), required=True) if probe else None
+    survey = Survey(session.cluster, session.clock, plan, account)
+    verification = Verification(session.cluster, session.clock, plan, survey, pods)
+    lines = []
+    for key in found.keys:
+        view = look.at(key)
+        if view.seinode is not None:
+            lines.append(VerifyLine.of(view, plan.parameters, verification.node(view, look.records[key])))
+    accounts = accounts_of(session.cluster.list(Kind.DEPLOYMENT), account)
+    page = VerifyPage(
+        cluster=cluster_id(session.cluster),
+        server=session.server,
+        probed=probe,
+        lines=tuple(lines),
+        shared=verification.cluster([(line.namespace, line.name) for line in lines], accounts),
+        next=words.command("plan", target, file, connect),
+    )
+    shell.show(lambda: jsonout.verify(page), lambda on: verifytable.show(page, on))
+    if not page.closed:
+        leave(Exit.BLOCKED)
