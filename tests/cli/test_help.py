@@ -10,7 +10,9 @@ import pytest
 
 from seimigrate import __version__
 
-COMMANDS = ["plan", "apply", "status", "rollback", "hold", "guard", "unlock", "schema", "completion"]
+COMMANDS = [
+    *("plan", "apply", "status", "verify", "rollback", "hold", "guard", "unlock", "schema", "completion", "policy")
+]
 PROBE = """
 import sys
 from seimigrate.cli.app import main

@@ -56,6 +56,33 @@ RULES = [
         "image: @@x:v2",
         "parameters.sidecars.image: is not known to split its listeners: sidecars.accepted is",
     ),
+    ("clients: []", "clients: [@@{}]", "parameters.access.clients[0]: means nobody"),
+    (
+        "clients: []",
+        "clients: [@@{ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}]",
+        "parameters.access.clients[0]: has an ipBlock beside a selector",
+    ),
+    (
+        "clients: []",
+        "clients: [{ipBlock: {cidr: @@10.0.0.0/99}}]",
+        "parameters.access.clients[0].ipBlock.cidr: is no block of addresses",
+    ),
+    (
+        "clients: []",
+        "clients: [{ipBlock: {cidr: 10.0.0.0/8, except: [@@ten]}}]",
+        "parameters.access.clients[0].ipBlock.except[0]: is no block of addresses",
+    ),
+    (
+        "clients: []",
+        "clients: [{podSelector: {matchExpressions: [{key: a, operator: In, values: @@[]}]}}]",
+        "parameters.access.clients[0].podSelector.matchExpressions[0].values: must name at least one value for In",
+    ),
+    (
+        "clients: []",
+        "clients: [{podSelector: {matchExpressions: [{key: a, operator: Exists, values: @@[b]}]}}]",
+        "parameters.access.clients[0].podSelector.matchExpressions[0].values: must be empty for Exists",
+    ),
+    ("accounts: []", "accounts: [@@bob]", "parameters.access.accounts[0]: is none of system:serviceaccount:"),
     (
         "{accepted: [], image: null",
         "{accepted: [{tag: v3}], image: @@x:v2",

@@ -21,6 +21,7 @@ PLAN = yaml.safe_load(TEXT)
 RULES = (
     "is there already", "must have", "changes nothing", "is missing: it belongs", "is misplaced", "must come before",
     "the two must differ", "the containers must differ", "is not a container's name", "must begin with",
+    "means nobody", "make two entries of it", "is no block of addresses", "must be empty for", "is none of system:",
     "must name at least", "is not an image reference", "is not known to split",
 )  # fmt: skip
 """What the rules say, which the schema cannot."""

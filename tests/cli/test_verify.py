@@ -1,0 +1,210 @@
+"""``verify`` and ``policy render``, and the same judgement as blocker and as gate: a yes or no with evidence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from seimigrate.domain.kinds import Kind, Object
+from seimigrate.simulation.world import World
+from tests.cli.world import SEI, SPLIT, Said, WorldSession, say
+
+GO = ("--unguarded", "--yes", *SPLIT)
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.add_node(SEI, "full-0")
+    made.add_node(SEI, "val-0", "validator", sidecar_port=7778)
+    made.add_namespace("monitoring")
+    return made
+
+
+def provision(world: World, *words: str) -> Object:
+    """Apply what ``policy render`` prints, as GitOps would."""
+    told = say(WorldSession(world), "policy", "render", *words, *SPLIT)
+    assert told.code == 0, told.err
+    [body] = yaml.safe_load_all(told.out)
+    return world.cluster.put(Kind.NETWORK_POLICY, body)
+
+
+def verify(world: World, *words: str) -> Said:
+    return say(WorldSession(world), "verify", *SPLIT, *words)
+
+
+def found(world: World, *words: str) -> dict[str, Any]:
+    return {each["code"]: each for each in verify(world, "-o", "json", *words).json["findings"]}
+
+
+def test_a_fleet_is_open_before_and_closed_after_and_each_part_counts(world: World) -> None:
+    before = found(world)
+    assert list(before) == ["not-enforced", "policy-missing"]
+    assert before["policy-missing"]["nodes"] == ["sei/val-0"]  # the last of two, that differ in the sidecar's port
+    provision(world)
+    assert list(found(world)) == ["not-enforced"]
+    world.swap_controller("new")
+    assert say(WorldSession(world), "apply", *GO).code == 0
+    told = verify(world, "--probe", "-o", "json")
+    assert (told.code, told.json["closed"], told.json["findings"]) == (0, True, [])
+    assert told.json["summary"] == {"nodes": 2, "closed": 2, "open": 0, "unknown": 0}
+    world.cluster.objects[Kind.NETWORK_POLICY].clear()
+    assert verify(world).code == 4
+
+
+def test_json_has_exactly_its_keys(world: World) -> None:
+    told = verify(world, "-o", "json")
+    assert (told.code, told.err) == (4, "")
+    page = told.json
+    assert list(page) == ["version", "cluster", "closed", "probed", "summary", "findings", "nodes"]
+    assert [list(node) for node in page["nodes"]] == [["namespace", "name", "mode", "chain", "shape", "verdict"]] * 2
+    keys = ["code", "severity", "object", "place", "what", "who", "next", "nodes"]
+    assert {tuple(finding) for finding in page["findings"]} == {tuple(keys)}
+
+
+def test_a_table_says_each_thing_once_and_ends_with_the_verdict(world: World) -> None:
+    for number in range(1, 6):
+        world.add_node(SEI, f"full-{number}")
+    told = verify(world)
+    assert told.out.count("not-enforced") == 1
+    assert "SeiNode sei/full-0, sei/full-1, sei/full-2 and 4 more" in told.out
+    assert "closed: no (7 of 7 nodes not)" in told.out
+    assert told.out.splitlines()[-1].startswith("next: seimigrate plan")
+    assert max(map(len, told.out.splitlines()[:-1])) <= 100
+
+
+def test_it_writes_nothing_and_asks_pods_only_when_told_to(world: World) -> None:
+    world.stop_controller()
+    world.cluster.requests.clear()
+    session = WorldSession(world)
+    say(session, "verify", *SPLIT)
+    assert session.opened == ["connect None"]
+    say(session, "verify", "--probe", *SPLIT)
+    assert session.opened[-1] == "pods seimigrate-system/seimigrate True"
+    assert {request.verb for request in world.cluster.requests} <= {"get", "list"}
+
+
+def test_pods_that_are_asked_tell_what_templates_cannot(world: World) -> None:
+    probed = found(world, "--probe")
+    assert probed["passes-anonymous"]["object"] == "Pod sei/val-0-0"
+    assert "/v0/metrics" in probed["passes-anonymous"]["what"]
+    assert probed["no-answer"]["place"] == ":9100"
+    world.switches(SEI, "full-0").unreachable = True
+    [node] = verify(world, "--probe", "--node", "sei/full-0", "-o", "json").json["nodes"]
+    assert node["verdict"] == "open"
+
+
+def test_policies_of_kinds_that_are_not_judged_are_named(world: World) -> None:
+    world.cluster.put(Kind.CILIUM_POLICY, {"metadata": {"namespace": SEI, "name": "theirs"}})
+    assert "sei/theirs" in found(world)["policy-unjudged"]["object"]
+
+
+def test_the_tasks_of_the_nodes_are_for_those_who_are_expected(world: World) -> None:
+    rule = {"apiGroups": ["sei.io"], "resources": ["seinodetasks"], "verbs": ["create"]}
+    world.cluster.put(Kind.CLUSTER_ROLE, {"metadata": {"name": "tasks"}, "rules": [rule]})
+    binding = {
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "ci"},
+        "roleRef": {"kind": "ClusterRole", "name": "tasks"},
+        "subjects": [{"kind": "ServiceAccount", "namespace": "ci", "name": "robot"}],
+    }
+    world.cluster.put(Kind.CLUSTER_ROLE_BINDING, binding)
+    account = "system:serviceaccount:ci:robot"
+    assert account in found(world)["tasks-unexpected"]["what"]
+    assert "tasks-unexpected" not in found(world, "--set", f"access.accounts=['{account}']")
+
+
+# The same judgement as blocker and as gate.
+
+
+def test_a_cutover_goes_through_without_any_acceptance_where_the_policy_fits(world: World) -> None:
+    provision(world)
+    assert say(WorldSession(world), "hold", "--yes").code == 0
+    world.swap_controller("new")
+    done = say(WorldSession(world), "apply", *GO, "-o", "json")
+    assert done.code == 0
+    assert [node["outcome"] for node in done.json["nodes"]] == ["done", "done"]
+    assert not any("in spite of" in note for node in done.json["nodes"] for note in node["notes"])
+
+
+def test_what_is_open_blocks_and_acceptance_is_written_down(world: World) -> None:
+    blocked = say(WorldSession(world), "apply", *GO, "-o", "json", "--node", "sei/full-0")
+    assert blocked.code == 4
+    assert [each["code"] for each in blocked.json["nodes"][0]["blockers"]] == ["policy-missing"]
+    world.swap_controller("new")
+    words = ("--accept-unjudged-policy", "-o", "json", "--node", "sei/full-0")
+    done = say(WorldSession(world), "apply", *GO, *words)
+    assert done.code == 0
+    assert any(
+        note.startswith("gone on in spite of Namespace sei: has no Net") for note in done.json["nodes"][0]["notes"]
+    )
+
+
+def test_a_policy_that_goes_away_meanwhile_pauses_the_node_where_it_is(world: World) -> None:
+    provision(world)
+    world.swap_controller("new")
+
+    def gone(request: Any) -> None:
+        if request.verb == "patch" and "ignore-paths" in str(request.body):
+            world.cluster.objects[Kind.NETWORK_POLICY].clear()
+
+    world.cluster.after_request = gone
+    node = ("--node", "sei/full-0", "-o", "json")
+    [paused] = say(WorldSession(world), "apply", *GO, *node).json["nodes"]
+    assert (paused["outcome"], paused["stage"]) == ("paused", "policy")
+    assert paused["reason"].startswith("fail: Namespace sei: has no NetworkPolicy")
+    world.cluster.after_request = None
+    provision(world)
+    [done] = say(WorldSession(world), "apply", *GO, *node).json["nodes"]
+    assert (done["outcome"], done["restarts"]) == ("done", 2)
+
+
+def test_metrics_that_would_vanish_block_whatever_is_accepted(world: World) -> None:
+    provision(world)
+    monitor: Object = {
+        "kind": "PodMonitor",
+        "metadata": {"namespace": SEI, "name": "nodes"},
+        "spec": {"selector": {}, "podMetricsEndpoints": [{"port": "api", "path": "/v0/metrics"}]},
+    }
+    world.cluster.put(Kind.POD_MONITOR, monitor)
+    [node] = say(WorldSession(world), "plan", *SPLIT, "-o", "json", "--node", "sei/full-0").json["nodes"]
+    assert [each["code"] for each in node["blockers"]] == ["scrapes-proxy"]
+    assert say(WorldSession(world), "apply", *GO, "--accept-unjudged-policy").code == 4
+    monitor["spec"]["podMetricsEndpoints"].append({"port": "public", "path": "/v0/metrics"})
+    world.cluster.put(Kind.POD_MONITOR, monitor)
+    [node] = say(WorldSession(world), "plan", *SPLIT, "-o", "json", "--node", "sei/full-0").json["nodes"]
+    assert node["blockers"] == []
+    assert any("take that" in warning or "scrapes :8443" in warning for warning in node["warnings"])
+
+
+# The template.
+
+
+def test_the_rendered_policy_lets_in_who_must_and_nobody_else(world: World) -> None:
+    body = provision(world, "--set", "access.clients=[{podSelector: {matchLabels: {app: cli}}}]")
+    spec = body["spec"]
+    assert spec["podSelector"] == {"matchExpressions": [{"key": "sei.io/node", "operator": "Exists"}]}
+    proxy, public, others = spec["ingress"]
+    assert [port["port"] for port in proxy["ports"]] == [8443]
+    assert proxy["from"][1] == {"podSelector": {"matchLabels": {"app": "cli"}}}
+    assert public["from"][0] == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    assert {26656, 26657} <= {port["port"] for port in others["ports"]}
+    assert not {7777, 7778, 8443, 9100} & {port["port"] for port in others["ports"]}
+
+
+def test_a_policy_is_rendered_for_each_namespace_with_nodes_and_none_is_applied(world: World) -> None:
+    world.add_node("more", "full-9")
+    told = say(WorldSession(world), "policy", "render", "-A")
+    bodies = [*yaml.safe_load_all(told.out)]
+    assert [body["metadata"]["namespace"] for body in bodies] == ["more", SEI]
+    assert "&id" not in told.out
+    assert not world.cluster.objects[Kind.NETWORK_POLICY]
+
+
+def test_without_a_controller_there_is_nothing_to_render(world: World) -> None:
+    world.cluster.objects[Kind.DEPLOYMENT].clear()
+    told = say(WorldSession(world), "policy", "render")
+    assert (told.code, told.out) == (1, "")
+    assert "--controller-account" in told.err
