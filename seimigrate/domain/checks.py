@@ -227,6 +227,9 @@ def intent_against(tasks: list[dict[str, object]]) -> str:
     absence is somebody's intent, too (upstream facts).
     """
     for task in tasks:
+        if task.get("type") in HARMFUL_TASKS and str(task.get("status", "")).lower() in ACTIVE:
+            return f"sidecar task {task.get('type')} is in progress"
+    for task in tasks:
         kind, status = task.get("type"), str(task.get("status", "")).lower()
         if kind == "mark-ready" and status in ("completed", "complete"):
             return ""

@@ -9,7 +9,6 @@ the hold with a dry-run (ValidatingAdmissionPolicy, stable since Kubernetes 1.30
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from seimigrate.domain.kinds import CONTROLLER_MANAGER, FREEZE_LABEL, HOLD_LABEL, Kind, Object
 
@@ -49,10 +48,19 @@ def _policy(name: str, accounts: list[str], group: str, resource: str, rule: str
         "metadata": {"name": name},
         "spec": {
             "failurePolicy": "Fail",
+            # The API server's defaults are written out, so that what is there can be compared as a whole.
             "matchConstraints": {
+                "matchPolicy": "Equivalent",
+                "namespaceSelector": {},
                 "objectSelector": {"matchExpressions": [{"key": HOLD_LABEL, "operator": "Exists"}]},
                 "resourceRules": [
-                    {"apiGroups": [group], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": [resource]}
+                    {
+                        "apiGroups": [group],
+                        "apiVersions": ["v1"],
+                        "operations": ["UPDATE"],
+                        "resources": [resource],
+                        "scope": "*",
+                    }
                 ],
             },
             "matchConditions": [{"name": "only-the-controller", "expression": by_controller}],
@@ -68,16 +76,6 @@ def _binding(name: str) -> Object:
         "metadata": {"name": name},
         "spec": {"policyName": name, "validationActions": ["Deny"]},
     }
-
-
-def as_wanted(found: Any, wanted: Any) -> bool:
-    """Tell whether what is there says all that is wanted; the API server adds defaults of its own to maps."""
-    if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(as_wanted(found.get(key), value) for key, value in wanted.items())
-    if isinstance(wanted, list):
-        same = isinstance(found, list) and len(found) == len(wanted)
-        return same and all(as_wanted(f, w) for f, w in zip(found, wanted, strict=True))
-    return bool(found == wanted)
 
 
 def account_of(deployment: Object) -> str:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
+GraceSeconds = Annotated[float, Field(ge=30)]
+"""Never less than what the kubelet gives by default: a seid that is killed in mid-commit may not start again."""
+S = TypeVar("S", bound=float)
 
 
 def _camel(name: str) -> str:
@@ -246,15 +249,15 @@ class Strategy(StrEnum):
     MERGED = "merged"
 
 
-class PerMode(Model):
+class PerMode(Model, Generic[S]):
     """A number of seconds for each mode, with a default."""
 
-    default: Seconds
-    full_node: Seconds | None = None
-    archive: Seconds | None = None
-    replayer: Seconds | None = None
-    validator: Seconds | None = None
-    seed: Seconds | None = None
+    default: S
+    full_node: S | None = None
+    archive: S | None = None
+    replayer: S | None = None
+    validator: S | None = None
+    seed: S | None = None
 
     def of(self, mode: Mode) -> float:
         """Give the seconds for a mode."""
@@ -272,7 +275,9 @@ class Deadlines(Model):
     """How long things may take, in seconds; a deadline counts from the last progress, not from the start."""
 
     gate: Seconds = Field(120, description="for an answer from the API server or a pod that is up")
-    ready: PerMode = Field(PerMode(default=900), description="for a new pod to get ready, from its last progress")
+    ready: PerMode[Seconds] = Field(
+        PerMode(default=900), description="for a new pod to get ready, from its last progress"
+    )
     stuck: Seconds = Field(180, description="for a pod in a crash loop, without its image, or that fits nowhere")
     eviction: Seconds = Field(600, description="for a disruption budget to allow an eviction")
 
@@ -300,7 +305,7 @@ class Plan(Model):
     strategy: Strategy = Strategy.STAGED
     stages: tuple[Stage, ...]
     deadlines: Deadlines = Deadlines()
-    grace: PerMode = Field(PerMode(default=300), description="seconds that a pod is given to stop")
+    grace: PerMode[GraceSeconds] = Field(PerMode(default=300), description="seconds that a pod is given to stop")
     release: Release = Release()
     failure: Failure = Failure()
 

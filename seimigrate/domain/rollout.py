@@ -5,6 +5,7 @@ Each step gives the next action, or ``None`` when there is nothing left for it t
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import dataclass, replace
 
@@ -143,7 +144,7 @@ def goes_back(record: Record, change: Change) -> bool:
 
 def replacement(at: Situation, pod: Object, *, evict: bool) -> Intent:
     """Give the intent to replace a pod, by eviction or by a plain delete; always with its grace."""
-    grace = max(1, int(at.plan.grace.of(at.mode)))
+    grace = math.ceil(at.plan.grace.of(at.mode))
     return Intent(Do.REPLACE, pod=pod["metadata"]["uid"], name=pod["metadata"]["name"], grace=grace, evict=evict)
 
 

@@ -45,7 +45,7 @@ class HoldKeeper:
             name = wanted["metadata"]["name"]
             for _ in range(5):
                 found = self._cluster.get(kind, "", name)
-                if found is not None and holding.as_wanted(found["spec"], wanted["spec"]):
+                if found is not None and found["spec"] == wanted["spec"]:
                     self._view.saw(kind, found)
                     break
                 try:
@@ -65,32 +65,30 @@ class HoldKeeper:
             found = self._view.get(kind, "", name)
             if found is None or "deletionTimestamp" in found["metadata"]:
                 return f"{kind.resource.kind} {name} is gone"
-            if not holding.as_wanted(found.get("spec"), wanted["spec"]):
+            if found.get("spec") != wanted["spec"]:
                 return f"{kind.resource.kind} {name} was changed"
         for deployment in self._view.list(Kind.DEPLOYMENT):
             if holding.is_controller(deployment) and holding.account_of(deployment) not in self._accounts:
                 return f"the controller writes as {holding.account_of(deployment)} now"
         return ""
 
-    def prove(self, statefulset: Object) -> bool:
-        """See whether a change of this StatefulSet's template under the controller's field manager is denied.
+    def prove(self, statefulset: Object, service: Object | None) -> bool:
+        """See whether changes of a node's objects under the controller's field manager are denied.
 
-        It is a dry run: nothing changes if it is not. Two are sent, since each API server has its own view of the
-        policies, and each dry run goes by a connection of its own.
+        They are dry runs: nothing changes if they are not. Two are sent of each, since each API server has its own
+        view of the policies, and each dry run goes by a connection of its own.
         """
-        return all(self._denied(statefulset) for _ in range(2))
+        tried = [(Kind.STATEFUL_SET, statefulset, _denied_change(statefulset))]
+        if service is not None:
+            unready = not service["spec"].get("publishNotReadyAddresses", False)
+            change = [{"op": "add", "path": "/spec/publishNotReadyAddresses", "value": unready}]
+            tried.append((Kind.SERVICE, service, change))
+        return all(self._denied(kind, obj["metadata"], change) for kind, obj, change in tried for _ in range(2))
 
-    def _denied(self, statefulset: Object) -> bool:
-        meta, spec = statefulset["metadata"], statefulset["spec"]["template"]["spec"]
-        grace = spec.get("terminationGracePeriodSeconds", 30)
-        where = "/spec/template/spec/terminationGracePeriodSeconds"
-        change = [{"op": "add", "path": where, "value": grace + 1}]
-        if statefulset["spec"].get("replicas") == 0:
-            # The policy lets everything pass that leaves a set scaled to zero.
-            change.append({"op": "replace", "path": "/spec/replicas", "value": 1})
+    def _denied(self, kind: Kind, meta: Object, change: list[Object]) -> bool:
         try:
             self._cluster.patch(
-                Kind.STATEFUL_SET,
+                kind,
                 meta["namespace"],
                 meta["name"],
                 change,
@@ -100,6 +98,17 @@ class HoldKeeper:
         except Denied as denied:
             return holding.DENIAL in denied.message
         return False
+
+
+def _denied_change(statefulset: Object) -> list[Object]:
+    """Give a change of a template that the policy has to deny."""
+    grace = statefulset["spec"]["template"]["spec"].get("terminationGracePeriodSeconds", 30)
+    where = "/spec/template/spec/terminationGracePeriodSeconds"
+    change = [{"op": "add", "path": where, "value": grace + 1}]
+    if statefulset["spec"].get("replicas") == 0:
+        # The policy lets everything pass that leaves a set scaled to zero.
+        change.append({"op": "replace", "path": "/spec/replicas", "value": 1})
+    return change
 
 
 class NoHold:
@@ -112,6 +121,6 @@ class NoHold:
         """Find nothing."""
         return ""
 
-    def prove(self, statefulset: Object) -> bool:
+    def prove(self, statefulset: Object, service: Object | None) -> bool:
         """Prove nothing: the machine does not ask."""
         return True

@@ -31,8 +31,8 @@ KINDS = {"StatefulSet": Kind.STATEFUL_SET, "Service": Kind.SERVICE}
 class Keeper(Protocol):
     """What keeps the controller off: the hold, or nothing."""
 
-    def prove(self, statefulset: Object) -> bool:
-        """Tell whether a write under the controller's name is denied now."""
+    def prove(self, statefulset: Object, service: Object | None) -> bool:
+        """Tell whether writes of a node's objects under the controller's name are denied now."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class Runner:
     def _prove(self, record: Record, view: Seen) -> None:
         assert view.statefulset is not None
         now = self._ports.clock.now()
-        if self._hold.prove(view.statefulset):
+        if self._hold.prove(view.statefulset, view.service):
             self._observer.memory(record.namespace, record.name).proven = now
             self._unproven_since = None
             return

@@ -243,6 +243,7 @@ def test_all_blockers_are_told_at_once(ready: Seen) -> None:
         ([{"type": "reset-data", "status": "failed"}, {"type": "mark-ready", "status": "completed"}], "reset-data"),
         ([{"type": "mark-ready", "status": "failed"}, {"type": "stop-seid", "status": "completed"}], "stop-seid"),
         ([{"type": "mark-not-ready", "status": "completed"}], "mark-not-ready"),
+        ([{"type": "mark-ready", "status": "completed"}, {"type": "reset-data", "status": "running"}], "in progress"),
     ],
 )
 def test_what_speaks_against_marking_a_node_ready(tasks: list[Object], told: str) -> None:

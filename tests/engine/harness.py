@@ -275,7 +275,8 @@ class Scene:
         """Change an object as a person with kubectl would."""
         ours, self.world.cluster.user = self.world.cluster.user, "person"
         try:
-            self.world.cluster.patch(kind, NAMESPACE, name, operations, manager="kubectl-edit")
+            namespace = NAMESPACE if kind.resource.namespaced else ""
+            self.world.cluster.patch(kind, namespace, name, operations, manager="kubectl-edit")
         finally:
             self.world.cluster.user = ours
 

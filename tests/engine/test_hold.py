@@ -9,7 +9,8 @@ from seimigrate.domain.plan import Release, StageName
 from seimigrate.domain.record import Outcome
 from seimigrate.domain.shapes import Shape
 from seimigrate.engine.errors import SeimigrateError
-from seimigrate.simulation.objects import copy_json
+from seimigrate.engine.hold import HoldKeeper
+from seimigrate.simulation.objects import CONTROLLER_USER, copy_json
 from tests.engine.harness import KEY, NAME, NAMESPACE, Scene, make_plan, reaching
 
 QUICK = make_plan(release=Release(agreement=0))
@@ -49,6 +50,39 @@ def test_a_node_that_is_blocked_and_not_held_is_left_alone() -> None:
     assert result.outcome is Outcome.BLOCKED
     assert not scene.held
     assert not [r for r in scene.ours() if r.kind in (Kind.STATEFUL_SET, Kind.SERVICE, Kind.POD)]
+
+
+NARROWER = {"namespaceSelector": {"matchLabels": {"nobody": "has"}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "key", "value"),
+    [
+        (Kind.ADMISSION_BINDING, "seimigrate-hold", "matchResources", NARROWER),
+        (Kind.ADMISSION_BINDING, "seimigrate-hold-service", "matchResources", NARROWER),
+        (Kind.ADMISSION_POLICY, "seimigrate-hold", "paramKind", {"apiVersion": "v1", "kind": "ConfigMap"}),
+    ],
+)
+def test_a_policy_that_somebody_narrowed_holds_nothing_and_is_put_right_by_hold(
+    kind: Kind, name: str, key: str, value: Object
+) -> None:
+    scene = Scene(plan=QUICK)
+    scene.hold()
+    keeper = HoldKeeper(scene.world.cluster, scene.world.view, [CONTROLLER_USER])
+    assert keeper.problem() == ""
+    scene.edit(kind, {"op": "add", "path": f"/spec/{key}", "value": value}, name=name)
+    assert keeper.problem() == f"{kind.resource.kind} {name} was changed"
+    scene.hold()
+    assert keeper.problem() == ""
+
+
+def test_a_hold_whose_service_policy_does_nothing_is_not_proven() -> None:
+    scene = Scene(plan=QUICK)
+    scene.hold()
+    keeper = HoldKeeper(scene.world.cluster, scene.world.view, [CONTROLLER_USER])
+    assert keeper.prove(scene.statefulset, scene.service)
+    scene.world.cluster.objects[Kind.ADMISSION_BINDING].pop(("", "seimigrate-hold-service"))
+    assert not keeper.prove(scene.statefulset, scene.service)
 
 
 def test_going_back_from_the_hold_alone_releases_it() -> None:

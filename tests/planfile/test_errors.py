@@ -49,6 +49,7 @@ SCHEMA = [
     ("9100", "@@[9100]", "parameters.ports.public: must be a whole number, not a list"),
     ("9100", "@@9100.5", "parameters.ports.public: must be a whole number, not 9100.5"),
     ("9100", "@@999999999999999999999", "parameters.ports.public: is too large a number"),
+    ("{default: 300}", "{default: @@0}", "grace.default: must be at least 30, not 0"),
     ("gate: 120", "gate: @@-1", "deadlines.gate: must be at least 0, not -1"),
     ("gate: 120", "gate: @@soon", 'deadlines.gate: must be a number, not the text "soon"'),
     ("seid: seid", "seid: @@7", "parameters.containers.seid: must be text, not 7"),

@@ -135,7 +135,7 @@ def test_the_rules_for_what_is_sound_are_checked_beside_errors_of_the_format() -
         ("{accepted: [], image: null", "{accepted: [{minimumVersion: v1.9.0}], image: x:v1.10.0"),
         ("strategy: staged", "strategy: merged"),
         ("rollback: [release]", "rollback: []"),
-        ("{default: 300}", "{default: 1e2, fullNode: 0.5}"),
+        ("{default: 300}", "{default: 1e2, fullNode: 30.5}"),
     ],
 )
 def test_what_is_allowed_passes(change: tuple[str, str]) -> None:
