@@ -113,7 +113,8 @@ def go_back(record: Record, view: Seen, options: Options, to: StageName | None, 
         declined="",
         agreed=None,
         lifting=False,
-        intent=record.intent if record.open else None,
+        intent=record.unasked or (record.intent if record.open else None),
+        asked=None,
         stage=record.stage if record.open else StageName.RELEASE,
     )
 

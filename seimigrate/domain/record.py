@@ -134,6 +134,13 @@ class Record:
         """Give the record as another run's; a hold that it is about to put on or take off has that run's token."""
         return replace(self, run=run, intent=_with_token(self.intent, run) if self.intent else None)
 
+    @property
+    def unasked(self) -> Intent | None:
+        """Give the intent to take back what the controller was asked: its word on one shape is none on another."""
+        if self.asked is None:
+            return None
+        return Intent(Do.PATCH, kind=self.asked.kind, changes=(self.asked.inverse,), token=self.run)
+
     def at_stage(self, stage: StageName, now: float) -> Record:
         """Give the record at the beginning of a stage."""
         return replace(self, stage=stage, since=now)
@@ -158,7 +165,7 @@ class Record:
         """Give the record of a node that failed and goes back; its hold stays if it was held before."""
         back_to = StageName.HOLD if self.held_before else None
         back = replace(self, direction=Direction.BACK, back_to=back_to, failure=reason)
-        return replace(back, intent=None, since=now, agreed=None, refused=None)
+        return replace(back, intent=self.unasked, since=now, agreed=None, asked=None, refused=None)
 
     def ended(self, outcome: Outcome, reason: str = "") -> Record:
         """Give the record of a node whose way ended, for now."""

@@ -131,3 +131,17 @@ def test_a_released_node_can_still_be_brought_back_and_stays_held_under_the_new_
     assert scene.back().outcome is Outcome.ROLLED_BACK
     scene.assert_clean()
     assert scene.pod_ready
+
+
+@pytest.mark.parametrize("sent", [False, True], ids=["not sent yet", "sent"])
+def test_a_controller_that_was_asked_about_one_shape_is_asked_again_about_the_other(sent: bool) -> None:
+    scene = Scene(strategy=Strategy.MERGED)
+    role = scene.statefulset["metadata"]["labels"]["sei.io/role"]
+    scene.interrupt(lambda record, _: record.asked is not None and (record.intent is None) is sent)
+    scene.world.swap_controller("new")
+    scene.world.run(10)
+    assert scene.back().outcome is Outcome.ROLLED_BACK_HELD
+    assert "no sign" in scene.record.reason
+    assert not any(record.agreed for record, _ in scene.seen)
+    assert scene.statefulset["metadata"]["labels"]["sei.io/role"] == role
+    assert scene.shape is scene.pod_shape is Shape.SHARED
