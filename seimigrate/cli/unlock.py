@@ -10,8 +10,6 @@ from seimigrate.adapters.lease import LeaseLock
 from seimigrate.cli.carrying import holder
 from seimigrate.cli.options import Acting, Connect, Output
 from seimigrate.cli.shell import shell_of
-from seimigrate.cli.status import alive
-from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
 from seimigrate.engine.errors import Conflict, SeimigrateError
 from seimigrate.render import jsonout
 
@@ -28,14 +26,21 @@ def unlock(ctx: typer.Context, acting: Acting, connect: Connect, output: Output)
     lock = LeaseLock(session.cluster, session.clock, holder())
     held_by = lock.peek()
     if held_by is not None:
-        lease = session.cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, LEASE_NAME)
-        lives = alive(lease, session.clock.now())
-        signs = "it renewed the lock just now: it is NOT gone" if lives else "no sign of life within its lease"
-        shell.ask(acting.yes, "break the lock:", [("cluster", session.server), ("holder", held_by), ("state", signs)])
+        if lock.renewed(_watching):
+            raise SeimigrateError(
+                f"{held_by} lives: it renewed the lock under our eyes",
+                hint="stop it where it runs, with ^C, or let it end",
+            )
+        rows = [("cluster", session.server), ("holder", held_by), ("state", "no sign of life within its lease")]
+        shell.ask(acting.yes, "break the lock:", rows)
         shell.acting = True
         held_by = _break(lock)
     told = f"the lock of {held_by} is broken" if held_by else "nobody holds the lock"
     shell.show(lambda: jsonout.unlocked(held_by), lambda _: _say(f"{told}\n\nnext: seimigrate status"))
+
+
+def _watching(holder: str, seconds: float) -> None:
+    sys.stderr.write(f"watching for {seconds:.0f} s whether {holder} lives\n")
 
 
 def _say(text: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
+from unittest.mock import patch
+
+from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.simulation.world import World
 from tests.cli.world import WorldSession, hold_lock, say
 
@@ -20,7 +22,7 @@ def test_a_free_lock_needs_no_breaking() -> None:
 
 def test_it_breaks_the_lock_and_tells_whose_it_was() -> None:
     world = World()
-    hold_lock(world, age=100)
+    hold_lock(world, seconds=1)
     told = say(WorldSession(world), "unlock", typed="yes\n")
     assert told.code == 0
     assert "ann@there:1" in told.err
@@ -29,18 +31,28 @@ def test_it_breaks_the_lock_and_tells_whose_it_was() -> None:
     assert holder(world) == ""
 
 
-def test_it_warns_of_a_holder_that_lives() -> None:
+def test_a_holder_that_renews_keeps_the_lock_whatever_the_clocks_say() -> None:
     world = World()
-    hold_lock(world)
-    told = say(WorldSession(world), "unlock", typed="n\n")
+    hold_lock(world, age=100, seconds=5)
+    renewals = iter(range(100))
+
+    def renew(kind: Kind, namespace: str, name: str) -> Object | None:
+        if kind is Kind.LEASE and next(renewals) > 1:
+            hold_lock(world, age=99, seconds=5)
+        return found(kind, namespace, name)
+
+    found = world.cluster.get
+    with patch.object(world.cluster, "get", renew):
+        told = say(WorldSession(world), "unlock", "--yes")
     assert told.code == 1
-    assert "NOT gone" in told.err
+    assert "ann@there:1 lives" in told.err
+    assert "hint:" in told.err
     assert holder(world) == "ann@there:1"
 
 
 def test_without_a_terminal_it_takes_yes() -> None:
     world = World()
-    hold_lock(world)
+    hold_lock(world, seconds=1)
     assert say(WorldSession(world), "unlock").code == 2
     assert holder(world) == "ann@there:1"
     told = say(WorldSession(world), "unlock", "--yes", "-o", "json")

@@ -112,13 +112,15 @@ def say(session: WorldSession, *words: str, typed: str | None = None) -> Said:
     return Said(code, out.getvalue(), err.getvalue())
 
 
-def hold_lock(world: World, holder: str = "ann@there:1", token: str = "r9-aaaaaa", age: float = 0.0) -> Object:
+def hold_lock(
+    world: World, holder: str = "ann@there:1", token: str = "r9-aaaaaa", age: float = 0.0, seconds: int = 15
+) -> Object:
     """Put a Lease there as a run leaves it that renewed it ``age`` seconds ago."""
     renewed = datetime.fromtimestamp(world.clock.now() - age, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     annotations = {"seimigrate.sei.io/run": token}
     world.add_namespace(SYSTEM_NAMESPACE)
     lease = {
         "metadata": {"namespace": SYSTEM_NAMESPACE, "name": LEASE_NAME, "annotations": annotations},
-        "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": renewed},
+        "spec": {"holderIdentity": holder, "leaseDurationSeconds": seconds, "renewTime": renewed},
     }
     return world.cluster.put(Kind.LEASE, lease)
