@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from seimigrate.domain import leases
 from seimigrate.domain.kinds import LEASE_NAME, MANAGER, SYSTEM_NAMESPACE, Kind, Object
-from seimigrate.engine.errors import ApiError, Conflict, LockedByAnother, SeimigrateError
+from seimigrate.engine.errors import ApiError, Conflict, LockedByAnother, NotFound, SeimigrateError
 from seimigrate.engine.ports import Clock, Cluster
 
 STEPS = 20
@@ -157,16 +157,18 @@ class LeaseLock:
         if lease is not None:
             return lease
         labels = {"app.kubernetes.io/managed-by": MANAGER}
-        if self._cluster.get(Kind.NAMESPACE, "", SYSTEM_NAMESPACE) is None:
-            metadata = {"name": SYSTEM_NAMESPACE, "labels": labels}
-            self._create(Kind.NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         lease = {
             "apiVersion": Kind.LEASE.resource.api_version,
             "kind": "Lease",
             "metadata": {"namespace": SYSTEM_NAMESPACE, "name": self._name, "labels": labels},
             "spec": {"holderIdentity": "", "leaseTransitions": 0, "leaseDurationSeconds": self._whole_seconds()},
         }
-        return self._create(Kind.LEASE, lease) or self._read_or_create()
+        try:
+            return self._create(Kind.LEASE, lease) or self._read_or_create()
+        except NotFound:
+            metadata = {"name": SYSTEM_NAMESPACE, "labels": labels}
+            self._create(Kind.NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        return self._read_or_create()
 
     def _create(self, kind: Kind, body: Object) -> Object | None:
         try:

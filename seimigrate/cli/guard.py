@@ -46,7 +46,7 @@ def guard(
 
     shell = shell_of(ctx)
     shell.begin(output)
-    named = selection.check(target.as_target())
+    named = selection.consistent(target.namespace, target.all_namespaces, target.selector, target.node)
     account = pair("--service-account", calling.service_account)
     plan = looking.the_plan(file)
     session = shell.open_session(connect)
@@ -70,7 +70,7 @@ def guard(
 def _namespaces(target: Guarded, named: list[Key]) -> tuple[str, ...]:
     if named:
         return tuple(sorted({namespace for namespace, _ in named}))
-    return (target.namespace or "",)
+    return tuple(sorted(set(target.namespace))) or ("",)
 
 
 def _chooser(

@@ -88,11 +88,14 @@ class Guarded:
     """Which SeiNodes a guard looks after: all of a cluster, since whoever holds one wants it guarded."""
 
     namespace: Annotated[
-        str | None,
+        list[str],
         typer.Option(
-            "-n", "--namespace", metavar="NAME", help="Only this namespace (default: all).", autocompletion=namespaces
+            *("-n", "--namespace"),
+            metavar="NAME",
+            help="Only this namespace (can be repeated; default: all).",
+            autocompletion=namespaces,
         ),
-    ] = None
+    ] = field(default_factory=list)
     all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="All namespaces (the default).")] = (
         False
     )
@@ -103,10 +106,6 @@ class Guarded:
         list[str],
         typer.Option("--node", metavar="NS/NAME", help="Only this SeiNode (can be repeated).", autocompletion=nodes),
     ] = field(default_factory=list)
-
-    def as_target(self) -> Target:
-        """Give the same words as for other commands, to be checked as theirs are."""
-        return Target(self.namespace, self.all_namespaces, self.selector, self.node)
 
 
 @dataclass(frozen=True)

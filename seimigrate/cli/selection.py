@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seimigrate.cli.options import Target, pair
@@ -26,14 +27,20 @@ class Selection:
 
 def check(target: Target) -> list[Key]:
     """Give the nodes that are named one by one; raises ``UsageError`` for options that contradict each other."""
-    named = sorted({pair("--node", node) for node in target.node})
-    if target.all_namespaces and target.namespace:
+    named = [] if target.namespace is None else [target.namespace]
+    return consistent(named, target.all_namespaces, target.selector, target.node)
+
+
+def consistent(namespaces: Sequence[str], everywhere: bool, selector: str, nodes: Sequence[str]) -> list[Key]:
+    """Do the same where several namespaces may be named."""
+    named = sorted({pair("--node", node) for node in nodes})
+    if everywhere and namespaces:
         raise UsageError("-A and -n contradict each other", hint="leave one of them out")
-    if named and target.selector:
+    if named and selector:
         raise UsageError("--node and -l contradict each other", hint="leave one of them out")
-    outside = next((f"{ns}/{name}" for ns, name in named if target.namespace not in (None, ns)), None)
+    outside = next((f"{ns}/{name}" for ns, name in named if namespaces and ns not in namespaces), None)
     if outside:
-        raise UsageError(f"--node {outside} is not in namespace {target.namespace}", hint="leave -n out")
+        raise UsageError(f"--node {outside} is not in namespace {' or '.join(namespaces)}", hint="leave -n out")
     return named
 
 

@@ -75,6 +75,18 @@ def test_guard_looks_after_the_nodes_that_were_chosen(world: World, words: list[
     assert not is_ready(world)
 
 
+def test_guard_may_be_told_several_namespaces(world: World) -> None:
+    session = WorldSession(world)
+    assert say(session, "hold", "--yes").code == 0
+    told = say(session, "guard", "--once", "-n", "other", "-n", "sei", "-n", "other")
+    assert told.code == 0, told.err
+    assert "guard rights other,sei" in session.opened
+    for words in (["-n", "sei", "-A"], ["-n", "a", "-n", "b", "--node", "sei/full-0"]):
+        refused = say(session, "guard", "--once", *words)
+        assert refused.code == 2
+        assert "error: " in refused.err
+
+
 def test_an_apply_that_is_told_so_ends_with_unguarded_nodes_at_once(world: World) -> None:
     told = say(WorldSession(world), "apply", *GO, "--yes", "--unguarded")
     assert told.code == 9

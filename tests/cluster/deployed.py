@@ -18,6 +18,7 @@ from tests.rules import bound, denied, unused
 NAME = "seimigrate-guard"
 USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{NAME}"
 DEPLOY = CHECKOUT / "deploy"
+EXAMPLE = CHECKOUT / "examples" / "namespaces"
 
 
 class DeployedGuard:
@@ -29,17 +30,37 @@ class DeployedGuard:
         self.folder = folder
 
     def install(self) -> None:
-        """Apply it as its users do, and wait until it runs."""
+        """Apply deploy/ as its users do, and wait until it runs."""
+        self._apply(DEPLOY)
+
+    def limit(self, *namespaces: str) -> None:
+        """Apply examples/namespaces instead, with two namespaces in the place of those that it names."""
+        copy = self.folder / "namespaces"
+        copy.mkdir()
+        for file in EXAMPLE.iterdir():
+            text = file.read_text().replace("../../deploy", os.path.relpath(DEPLOY, copy))
+            for example, name in zip(("sei-a", "sei-b"), namespaces, strict=True):
+                text = text.replace(example, name)
+            (copy / file.name).write_text(text)
+        self.cluster.kubectl("delete", "clusterrolebinding", NAME, f"{NAME}-sidecar")
+        self._apply(copy)
+
+    def _apply(self, folder: Path) -> None:
         repository, _, tag = OWN_IMAGE.rpartition(":")
         overlay = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
-            "resources": [os.path.relpath(DEPLOY, self.folder)],
+            "resources": [os.path.relpath(folder, self.folder)],
             "images": [{"name": "seimigrate", "newName": repository, "newTag": tag}],
         }
         (self.folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
         self.cluster.kubectl("apply", "--server-side", "-k", str(self.folder))
         self.cluster.rollout(SYSTEM_NAMESPACE, NAME)
+
+    def may(self, verb: str, resource: str, namespace: str) -> bool:
+        """Ask the API server whether the guard may do something in a namespace."""
+        told = self.cluster.kubectl("auth", "can-i", verb, resource, "-n", namespace, f"--as={USER}", check=False)
+        return told.strip() == "yes"
 
     def remove(self) -> None:
         """Let no guard run, and remove what it leaves in the cluster."""

@@ -86,8 +86,9 @@ class Images:
         for part in ("seimigrate", "plans", "runbooks", *_CONTROLLER):
             files[f"app/{part}"] = CHECKOUT / part
         env = {"PYTHONHOME": "/python", "PYTHONPATH": "/app:/packages", "PYTHONDONTWRITEBYTECODE": "1"}
-        python = next(name for name in files if name.startswith("python/bin/"))
-        return Image(files | libraries(files.values()), [f"/{python}", "-m", "tests.cluster.controller"], env=env)
+        return Image(
+            files | libraries(files.values()), ["/python/bin/python3", "-m", "tests.cluster.controller"], env=env
+        )
 
     def own(self) -> Path:
         """Give the archive of the project's own image."""

@@ -26,7 +26,7 @@ def shell() -> dict[str, Path]:
 def interpreter(place: str) -> dict[str, Path]:
     """Give the Python that runs this, with its standard library and without any package, below a place."""
     program, library = Path(sys.executable).resolve(), Path(sysconfig.get_path("stdlib"))
-    files = {f"{place}/bin/python{sysconfig.get_python_version()}": program}
+    files = {f"{place}/bin/python3": program}
     for entry in library.iterdir():
         if entry.name not in _LEFT_OUT and not entry.name.startswith(("config-", "__pycache__")):
             files[f"{place}/{sys.platlibdir}/{library.name}/{entry.name}"] = entry

@@ -119,7 +119,7 @@ def _environment(built: Path, place: Path) -> Path:
             script.unlink()
         elif script.is_symlink():
             script.unlink()
-            script.symlink_to(f"{PYTHON}/bin/python{sysconfig.get_python_version()}")
+            script.symlink_to(f"{PYTHON}/bin/python3")
         else:
             script.write_text(script.read_text().replace(str(place), HOME))
     about = f"home = {PYTHON}/bin\ninclude-system-site-packages = false\nversion = {sys.version.split()[0]}\n"

@@ -124,6 +124,17 @@ def test_its_rights_are_what_it_used_in_these_stories_and_it_was_denied_nothing(
     assert guard.denied() == []
 
 
+def test_it_can_do_with_rights_in_some_namespaces_alone(scene: Scene, guard: DeployedGuard) -> None:
+    wide = guard.may("create", "pods/portforward", "kube-system")
+    guard.limit(scene.namespace, "default")
+    allowed = {name: guard.may("create", "pods/portforward", name) for name in (scene.namespace, "kube-system")}
+    print(f"before in kube-system: {wide}; now {allowed}; {guard.pod['spec']['containers'][0]['args']}")
+    assert wide
+    assert allowed == {scene.namespace: True, "kube-system": False}
+    scene.wait_for(lambda: scene.run("status").json["summary"]["guarded"] == 3, "the guard to name its nodes", 60)
+    assert guard.denied() == []
+
+
 def test_no_token_of_anybody_is_in_any_log_journal_event_or_message(scene: Scene, guard: DeployedGuard) -> None:
     """One that is written down on purpose is found: that is why nothing being found before says something."""
     print(f"searched {searched(scene.cluster, scene.told)}, {len(guard.log())} lines of the guard among them")

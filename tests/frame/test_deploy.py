@@ -56,3 +56,30 @@ def test_the_guards_pod_is_not_root_and_its_root_is_read_only() -> None:
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
     assert container["args"][0] == "guard"
     assert "USER 65532:65532" in (DEPLOY / "Dockerfile").read_text()
+
+
+def test_the_example_for_some_namespaces_binds_in_each_what_is_bound_everywhere_else() -> None:
+    everywhere = {(o["roleRef"]["name"], *_who(o)) for o in objects() if o["kind"] == "ClusterRoleBinding"}
+    example = DEPLOY.parent / "examples" / "namespaces"
+    bindings = list(yaml.safe_load_all((example / "bindings.yaml").read_text()))
+    for namespace in ("sei-a", "sei-b"):
+        near = [o for o in bindings if o["metadata"]["namespace"] == namespace]
+        bound = {(o["roleRef"]["name"], who) for o in near for who in _who(o)}
+        assert bound == {(role, who) for role, *names in everywhere for who in names}
+    [patch] = [p for p in _kustomization(example)["patches"] if p["target"]["kind"] == "Deployment"]
+    [change] = yaml.safe_load(patch["patch"])
+    [deployment] = [o for o in objects() if o["kind"] == "Deployment"]
+    given = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert change["value"] == [word for each in given for word in (NAMED if each == "-A" else [each])]
+
+
+NAMED = ["-n", "sei-a", "-n", "sei-b"]
+
+
+def _who(binding: dict[str, Any]) -> list[str]:
+    return [f"{s['namespace']}/{s['name']}" for s in binding["subjects"]]
+
+
+def _kustomization(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    return found
