@@ -8,6 +8,7 @@ would say less: it speaks only of the fields that our last write took.)
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from seimigrate.domain import checks, seen, shapes, transforms
@@ -20,6 +21,7 @@ from seimigrate.domain.rollout import RECHECK, Situation, disturbed, slow
 
 ASKED_LABELS = ("sei.io/role", "sei.io/chain")
 """Labels that the controller puts on each StatefulSet and that select no pod there (upstream facts)."""
+_FIELD = re.compile(r"ontainers\[name=(?P<container>[^]]+)]\.(?P<field>\w+)")
 
 
 def release(at: Situation) -> Action:
@@ -90,9 +92,25 @@ def _ask(at: Situation) -> Action:
     if state is State.AFTER and not at.late(at.plan.release.agreement):
         return Wait("a sign that the controller agrees", at.plan.release.agreement)
     declined = "the controller gave no sign that it renders this shape; it stays held until it does"
+    if otherwise := _otherwise(at.record):
+        declined += f"; before us it had otherwise {otherwise}"
     record = replace(at.record, asked=None, declined=declined, since=at.now)
     restore = () if state is State.OTHER else (asked.inverse,)
     return Note(record.intending(Intent(Do.PATCH, kind=transforms.STATEFUL_SET, changes=restore), at.now))
+
+
+def _otherwise(record: Record) -> str:
+    """Name what the controller wrote otherwise before we did: as far as is known, it still wants that.
+
+    Where a node goes back to what the controller wrote last, nothing is known of what it wants now.
+    """
+    if record.direction is Direction.BACK:
+        return ""
+    fields: dict[str, set[str]] = {}
+    for change in record.changes:
+        if change.before is not None and (found := _FIELD.search(change.path)):
+            fields.setdefault(found["container"], set()).add(found["field"])
+    return "; ".join(f"{container}: {', '.join(sorted(names))}" for container, names in sorted(fields.items()))
 
 
 def _alter_label(at: Situation) -> Action:
