@@ -46,19 +46,21 @@ class CommandLine:
     kubeconfig: Path
     plan: Path
     folder: Path
+    accept: bool = True
+    """Whether to go on in spite of policy findings: most tests are about something else."""
 
     def arguments(self, command: str, *more: str) -> list[str]:
         """Give the words of a command; nodes are among ``more``."""
         given = ["--kubeconfig", str(self.kubeconfig)]
-        if command in ("plan", "apply", "rollback", "hold"):
+        if command in ("plan", "apply", "rollback", "hold", "verify", "policy render"):
             given += ["-f", str(self.plan)]
         if command in ("apply", "rollback", "hold"):
             given += ["--yes", "--lease-seconds", LEASE_SECONDS]
-        if command in ("plan", "apply"):
+        if self.accept and command in ("plan", "apply"):
             given += ["--accept-unjudged-policy"]
         if command == "apply":
             given += ["--unguarded"]
-        return [sys.executable, "-m", "seimigrate", command, *given, *more]
+        return [sys.executable, "-m", "seimigrate", *command.split(), *given, *more]
 
     def start(self, command: str, *more: str) -> subprocess.Popen[str]:
         """Start a command as a process of its own; of an option that is given twice the last one counts."""

@@ -1,0 +1,96 @@
+"""``verify`` and ``policy render`` on a real API server: what is rendered is accepted, and closes the node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seimigrate.adapters.api import path_of
+from seimigrate.domain.kinds import Kind, Object
+from tests.commandline import bound_to, shipped
+from tests.controlplane.process import ControlPlane
+from tests.real.scene import Scene
+from tests.rules import denied, unused
+
+AUDITOR = "nobody"
+OPEN = ("--set", "access.monitoring=[{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: default}}}]")
+"""The namespace of monitoring here: one that every cluster has."""
+
+
+def verify(scene: Scene, *more: str, **how: Any) -> dict[str, Any]:
+    done = scene.run("verify", *OPEN, "-o", "json", *more, **how)
+    assert done.err == ""
+    found: dict[str, Any] = done.json
+    assert done.code == (0 if found["closed"] else 4)
+    return found
+
+
+def codes(found: dict[str, Any], severity: str = "error") -> list[str]:
+    return [each["code"] for each in found["findings"] if each["severity"] == severity]
+
+
+def provision(scene: Scene) -> Object:
+    """Apply what ``policy render`` prints, as an administrator's GitOps would."""
+    rendered = scene.run("policy render", *OPEN)
+    assert (rendered.code, rendered.err) == (0, "")
+    [body] = yaml.safe_load_all(rendered.out)
+    path = path_of(Kind.NETWORK_POLICY, scene.namespace)
+    created: Object = scene.controlplane.admin.request("POST", path, body=body, query={"fieldValidation": "Strict"})
+    return created
+
+
+def test_a_node_is_open_before_its_cutover_and_closed_after_it_by_the_rendered_policy(scene: Scene) -> None:
+    before = verify(scene, "--probe")
+    assert {"not-enforced", "policy-missing", "passes-anonymous"} <= set(codes(before))
+    provision(scene)
+    scene.cli.accept = False
+    assert {"not-enforced", "passes-anonymous"} == set(codes(verify(scene, "--probe")))
+    planned = scene.run("plan", *OPEN)
+    assert "policy-" not in planned.out, planned.out
+    assert scene.run("hold").code == 0
+    scene.models.swap_controller("new")
+    done = scene.run("apply", *OPEN, "-o", "json")
+    assert done.code == 0, done.err
+    after = verify(scene, "--probe")
+    assert (codes(after), codes(after, "unknown"), after["closed"]) == ([], [], True)
+
+
+def test_a_second_policy_that_opens_it_again_is_named_with_rule_and_peer(scene: Scene) -> None:
+    provision(scene)
+    peers = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}]
+    spec = {"podSelector": {}, "ingress": [{"from": peers, "ports": [{"port": 8443}]}]}
+    body = {"metadata": {"name": "helpful"}, "spec": spec}
+    path = path_of(Kind.NETWORK_POLICY, scene.namespace)
+    scene.controlplane.admin.request("POST", path, body=body)
+    [finding] = [each for each in verify(scene)["findings"] if each["code"] == "policy-too-broad"]
+    assert finding["object"] == f"NetworkPolicy {scene.namespace}/helpful"
+    assert finding["place"] == "ingress[0].from[0]"
+    assert finding["who"].startswith("every pod in namespace kube-system")
+
+
+def test_who_verifies_needs_all_of_the_roles_and_nothing_else(
+    scene: Scene, controlplane: ControlPlane, tmp_path: Path
+) -> None:
+    kubeconfig = controlplane.kubeconfig(AUDITOR, tmp_path / "auditor.kubeconfig")
+    admin, mark = controlplane.admin, controlplane.audit_mark()
+    with bound_to(admin, "seimigrate-plan", AUDITOR), bound_to(admin, "seimigrate-verify", AUDITOR):
+        found = verify(scene, "--probe", kubeconfig=kubeconfig)
+        assert "not-readable" not in codes(found, "unknown")
+        assert scene.run("policy render", kubeconfig=kubeconfig).code == 0
+    events = list(controlplane.audit_events(mark))
+    assert denied(events, AUDITOR) == []
+    roles = [
+        each for each in shipped() if (each["kind"], each["metadata"]["name"]) == ("ClusterRole", "seimigrate-verify")
+    ]
+    assert unused(roles, events, AUDITOR) == []
+
+
+def test_without_the_right_to_read_roles_it_says_what_it_does_not_know(
+    scene: Scene, controlplane: ControlPlane, tmp_path: Path
+) -> None:
+    kubeconfig = controlplane.kubeconfig(AUDITOR, tmp_path / "auditor.kubeconfig")
+    with bound_to(controlplane.admin, "seimigrate-plan", AUDITOR):
+        found = verify(scene, kubeconfig=kubeconfig)
+    assert codes(found, "unknown") == ["not-readable"]
