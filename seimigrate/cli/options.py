@@ -133,7 +133,7 @@ class Way:
         Strategy | None, typer.Option("--strategy", help="Two restarts with a look in between, or one.")
     ] = None
     accept_unjudged_policy: Annotated[
-        bool, typer.Option("--accept-unjudged-policy", help="Go on though NetworkPolicies are not judged yet.")
+        bool, typer.Option("--accept-unjudged-policy", help="Go on in spite of policy findings.")
     ] = False
 
     def words(self) -> list[str]:

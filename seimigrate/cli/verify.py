@@ -1,4 +1,4 @@
-"""``verify``: whether a fleet is closed, with what speaks against it. It reads and asks, and changes no node."""
+"""``verify``: whether a fleet is closed, with what speaks against it. It changes nothing; only probes are made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from seimigrate.cli.exits import Exit
 from seimigrate.cli.options import Calling, Connect, Controller, Output, PlanFile, Target, pair
 from seimigrate.cli.session import cluster_id
 from seimigrate.cli.shell import leave, shell_of
+from seimigrate.domain import probing
 from seimigrate.domain.kinds import Kind
+from seimigrate.engine.errors import SeimigrateError
+from seimigrate.engine.probing import Prober
 from seimigrate.engine.survey import Survey
 from seimigrate.engine.verifying import Verification, accounts_of
 from seimigrate.render import jsonout, verifytable
@@ -27,6 +30,13 @@ def verify(
     connect: Connect,
     output: Output,
     probe: Annotated[bool, typer.Option("--probe", help="Ask each pod by port-forward, too.")] = False,
+    probe_from: Annotated[
+        list[str] | None,
+        typer.Option("--probe-from", metavar="NAMESPACE", help="Try the network from a pod there (repeatable)."),
+    ] = None,
+    probe_image: Annotated[
+        str | None, typer.Option("--probe-image", metavar="IMAGE", help="What such a pod runs (default: seid's).")
+    ] = None,
 ) -> None:
     """Tell whether nodes are closed: who can reach what, who may create tasks; exit 4 if not."""
     shell = shell_of(ctx)
@@ -43,18 +53,28 @@ def verify(
     pods = session.pods(pair("--service-account", calling.service_account), required=True) if probe else None
     survey = Survey(session.cluster, session.clock, plan, account)
     verification = Verification(session.cluster, session.clock, plan, survey, pods)
-    lines = []
+    lines: list[VerifyLine] = []
+    targets: list[probing.Target] = []
+    image = probe_image
     for key in found.keys:
         view = look.at(key)
         if view.seinode is not None:
             lines.append(VerifyLine.of(view, plan.parameters, verification.node(view, look.records[key])))
+            targets += verification.targets(view)
+            image = image or verification.probe_image(view)
     accounts = accounts_of(session.cluster.list(Kind.DEPLOYMENT), account)
+    shared = [*verification.cluster([(line.namespace, line.name) for line in lines], accounts)]
+    for namespace in probe_from or ():
+        if image is None:
+            raise SeimigrateError("no node runs whose seid's image a probe could run", hint="name one: --probe-image")
+        prober = Prober(session.cluster, session.clock, survey.read().ground.network, image)
+        shared += prober.probe(namespace, targets)
     page = VerifyPage(
         cluster=cluster_id(session.cluster),
         server=session.server,
-        probed=probe,
+        probed=probe or bool(probe_from),
         lines=tuple(lines),
-        shared=verification.cluster([(line.namespace, line.name) for line in lines], accounts),
+        shared=tuple(shared),
         next=words.command("plan", target, file, connect),
     )
     shell.show(lambda: jsonout.verify(page), lambda on: verifytable.show(page, on))

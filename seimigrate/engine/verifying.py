@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from seimigrate.domain import consumers, holding, live, posture, rbac
+from seimigrate.domain import consumers, holding, live, posture, rbac, shapes
 from seimigrate.domain.finding import Finding, Severity
 from seimigrate.domain.kinds import Kind, Object
-from seimigrate.domain.network import verdict
+from seimigrate.domain.network import ground, verdict
+from seimigrate.domain.network.reach import endpoint
 from seimigrate.domain.plan import Plan
+from seimigrate.domain.probing import Target
 from seimigrate.domain.record import Record
 from seimigrate.domain.seen import Answer, Seen
 from seimigrate.engine.errors import Forbidden, Unreachable
@@ -43,6 +45,23 @@ class Verification:
             answers = {check: self._ask(self._pods, view.pod, check) for check in live.checks(parameters)}
             found += live.findings(view.pod, answers)
         return tuple(found)
+
+    def targets(self, view: Seen) -> list[Target]:
+        """Give what a probe tries of a node: the ports with a guard, and p2p."""
+        if view.pod is None or not (pod := endpoint(view.pod)).addresses:
+            return []
+        doors = ground.doors(view.pod["spec"], pod.namespace, self._plan.parameters, self._survey.read().ground)
+        return [Target(pod, port) for port in (*(door.port for door in doors.guarded), doors.p2p)]
+
+    def probe_image(self, view: Seen) -> str | None:
+        """Give the image that a node's seid runs in."""
+        try:
+            image: str = shapes.container((view.pod or {"spec": {}})["spec"], self._plan.parameters.containers.seid)[
+                "image"
+            ]
+        except shapes.NotWired:
+            return None
+        return image
 
     def cluster(self, nodes: Iterable[tuple[str, str]], accounts: Iterable[str]) -> tuple[Finding, ...]:
         """Give what is found of those who may create tasks on the nodes."""

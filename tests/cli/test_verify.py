@@ -208,3 +208,56 @@ def test_without_a_controller_there_is_nothing_to_render(world: World) -> None:
     told = say(WorldSession(world), "policy", "render")
     assert (told.code, told.out) == (1, "")
     assert "--controller-account" in told.err
+
+
+# Probes.
+
+
+def probed(world: World, answer: str, *words: str) -> dict[str, Any]:
+    """Let each probe's pod end as it is made, having found the same at each of its targets."""
+    made: list[Object] = []
+
+    def end(request: Any) -> None:
+        if request.verb == "create" and request.kind is Kind.POD and "probe" in request.body["metadata"]["name"]:
+            name = request.body["metadata"]["name"]
+            made.append(request.body)
+            targets = len(request.body["spec"]["containers"][0]["command"]) - 4
+            message = "".join(f"{number}{answer}\n" for number in range(targets))
+            state = {"terminated": {"exitCode": 0, "message": message}}
+            status = {
+                "phase": "Succeeded",
+                "podIPs": [{"ip": "10.9.9.9"}],
+                "containerStatuses": [{"name": "probe", "state": state}],
+            }
+            world.cluster.client("kubelet").patch_status(Kind.POD, request.namespace, name, status)
+
+    world.cluster.after_request = end
+    codes = found(world, "--probe-from", "monitoring", *words)
+    world.cluster.after_request = None
+    assert made
+    assert not [pod for pod in world.cluster.listed(Kind.POD, "monitoring") if "probe" in pod["metadata"]["name"]]
+    return codes
+
+
+def test_a_network_that_enforces_nothing_is_found_by_a_probe(world: World) -> None:
+    provision(world)
+    open_ = probed(world, "o")["not-enforced-by-network"]
+    assert open_["object"] == "Namespace monitoring"
+    shut = probed(world, "s")
+    assert "not-enforced-by-network" not in shut
+    assert shut["blocked-otherwise"]["severity"] == "warning"
+
+
+def test_a_probe_that_finds_what_the_policies_say_adds_nothing(world: World) -> None:
+    assert {"not-enforced-by-network", "blocked-otherwise"}.isdisjoint(probed(world, "o"))  # no policy: all is open
+    assert {"not-enforced-by-network", "blocked-otherwise"}.isdisjoint(probed(world, "r"))
+
+
+def test_a_probe_that_tells_nothing_is_unknown_and_is_deleted(world: World) -> None:
+    assert probed(world, "?")["probe-failed"]["severity"] == "unknown"
+
+
+def test_no_probe_is_made_unless_a_namespace_is_named(world: World) -> None:
+    world.cluster.requests.clear()
+    verify(world, "--probe")
+    assert not [request for request in world.cluster.requests if request.kind is Kind.POD and request.verb == "create"]

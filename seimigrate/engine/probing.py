@@ -1,0 +1,74 @@
+"""Probes: pods of ours that try what the network lets through. Made, waited for, and deleted, whatever happens."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+
+from seimigrate.domain import probing, seen
+from seimigrate.domain.finding import Finding
+from seimigrate.domain.kinds import Kind, Object
+from seimigrate.domain.network.reach import Network, endpoint
+from seimigrate.domain.probing import Target
+from seimigrate.engine.errors import Forbidden, NotFound
+from seimigrate.engine.ports import Clock, Cluster
+from seimigrate.engine.reading import LiveView
+
+PATIENCE = 120.0
+"""Seconds for a probe to be scheduled, to get its image and to end."""
+GRACE = 1
+
+
+class Prober:
+    """Tries connections from pods of its own in other namespaces."""
+
+    def __init__(self, cluster: Cluster, clock: Clock, network: Network, image: str) -> None:
+        self._cluster = cluster
+        self._view = LiveView(cluster)
+        self._clock = clock
+        self._network = network
+        self._image = image
+
+    def probe(self, namespace: str, targets: Sequence[Target]) -> Iterator[Finding]:
+        """Try all targets from a namespace and give what is found; raises ``ApiError``.
+
+        A namespace in which we may make no pod is an error with a hint, since it was asked for by name.
+        """
+        for first in range(0, len(targets), probing.MOST):
+            yield from self._try(namespace, targets[first : first + probing.MOST])
+
+    def _try(self, namespace: str, targets: Sequence[Target]) -> Iterator[Finding]:
+        name = f"seimigrate-probe-{secrets.token_hex(4)}"
+        try:
+            made = self._cluster.create(Kind.POD, probing.pod(namespace, name, self._image, targets))
+        except Forbidden as error:
+            raise Forbidden(
+                f"no probe can be made in namespace {namespace}: {error.message}",
+                hint=f"kubectl -n {namespace} create rolebinding seimigrate-probe --clusterrole seimigrate-probe "
+                f"--user YOU; or leave --probe-from {namespace} out",
+            ) from error
+        try:
+            last = self._ended(made)
+        finally:
+            self._delete(made)
+        found = probing.answers(last, targets) if last is not None else {}
+        if last is None or not found:
+            yield probing.failed(namespace, (seen.trouble(last) if last else "") or "it did not end in time")
+            return
+        yield from probing.findings(self._network, endpoint(last), found)
+
+    def _ended(self, made: Object) -> Object | None:
+        meta, until = made["metadata"], self._clock.now() + PATIENCE
+        while self._clock.now() < until:
+            body = self._cluster.get(Kind.POD, meta["namespace"], meta["name"])
+            if body is None or probing.ended(body):
+                return body
+            self._view.wait(0.5)
+        return None
+
+    def _delete(self, made: Object) -> None:
+        meta = made["metadata"]
+        try:
+            self._cluster.delete(Kind.POD, meta["namespace"], meta["name"], uid=meta["uid"], grace_seconds=GRACE)
+        except NotFound:
+            return
