@@ -21,6 +21,7 @@ CONTRACT = frozenset({"sei.io/node", "sei.io/chain", "sei.io/role"})
 """The labels of a node's pod that policies may select by (docs/labels.md)."""
 
 RENDER = "seimigrate policy render prints one that fits"
+_WORST_FIRST = {severity: place for place, severity in enumerate(Severity)}
 _Key = tuple[str, tuple[str, ...], Doors, tuple[Port, ...]]
 
 
@@ -45,7 +46,7 @@ class Judge:
         if key not in self._known:
             self._known[key] = tuple(self._shared(pod, doors, selecting))
         found = [*self._known[key], *self._required(pod, doors), *self._ground.beyond]
-        return tuple(sorted(found, key=lambda finding: list(Severity).index(finding.severity)))
+        return tuple(sorted(found, key=lambda finding: _WORST_FIRST[finding.severity]))
 
     def _shared(self, pod: Endpoint, doors: Doors, selecting: Sequence[Policy]) -> Iterator[Finding]:
         isolating = [policy for policy in selecting if policy.ingress is not None]
