@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from seimigrate.adapters.api import path_of
 from seimigrate.domain.kinds import Kind, Object
-from tests.commandline import bound_to, shipped
+from tests.commandline import OPERATOR, bound_to, shipped
 from tests.controlplane.process import ControlPlane
 from tests.real.scene import Scene
 from tests.rules import denied, unused
@@ -41,6 +43,14 @@ def provision(scene: Scene) -> Object:
     return created
 
 
+@pytest.fixture
+def auditor(controlplane: ControlPlane) -> Iterator[None]:
+    """Let the operator read roles, too."""
+    with bound_to(controlplane.admin, "seimigrate-verify", OPERATOR):
+        yield
+
+
+@pytest.mark.usefixtures("auditor")
 def test_a_node_is_open_before_its_cutover_and_closed_after_it_by_the_rendered_policy(scene: Scene) -> None:
     before = verify(scene, "--probe")
     assert {"not-enforced", "policy-missing", "passes-anonymous"} <= set(codes(before))

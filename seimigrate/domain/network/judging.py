@@ -154,8 +154,8 @@ class Judge:
     def _live(self, peer: Peer) -> list[Endpoint]:
         if peer not in self._pods:
             there = self._network.chosen(peer.namespaces or selectors.EVERYTHING)
-            pods = (pod for namespace in sorted(there) for pod in self._network.pods_of.get(namespace, ()))
-            self._pods[peer] = [pod for pod in pods if peer.pods is None or peer.pods.matches(pod.labels)]
+            wanted = peer.pods or selectors.EVERYTHING
+            self._pods[peer] = [pod for name in sorted(there) for pod in self._network.pods_with(name, wanted)]
         return self._pods[peer]
 
     def _shut_out(self, role: str, about: str, source: Endpoint | None, pod: Endpoint, door: Door) -> Finding:

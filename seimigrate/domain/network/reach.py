@@ -121,6 +121,23 @@ class Network:
             found.setdefault(pod.namespace, []).append(pod)
         return found
 
+    def pods_with(self, namespace: str, selector: Selector) -> list[Endpoint]:
+        """Give a namespace's pods that a selector matches."""
+        if selector.required is None:
+            likely = self.pods_of.get(namespace, [])
+        else:
+            key, values = selector.required
+            likely = [pod for value in sorted(values) for pod in self._by_label.get((namespace, key, value), ())]
+        return [pod for pod in likely if selector.matches(pod.labels)]
+
+    @cached_property
+    def _by_label(self) -> Mapping[tuple[str, str, str], list[Endpoint]]:
+        found: dict[tuple[str, str, str], list[Endpoint]] = {}
+        for pod in self.pods:
+            for key, value in pod.labels.items():
+                found.setdefault((pod.namespace, key, value), []).append(pod)
+        return found
+
     def allows(self, source: Endpoint, destination: Endpoint, port: int, protocol: str = "TCP") -> bool:
         """Tell whether the policies let a connection through, by any address that both ends have a kind of."""
         if source is destination or (source.is_pod and str(source) == str(destination)):

@@ -66,8 +66,8 @@ class Strangers:
 
     def _unknown(self, namespace: str, wanted: Selector, permitted: tuple[Peer, ...]) -> Iterator[Endpoint]:
         known = self._known_in(namespace, permitted)
-        for pod in self._network.pods_of.get(namespace, ()):
-            if pod.is_pod and wanted.matches(pod.labels) and not any(each.matches(pod.labels) for each in known):
+        for pod in self._network.pods_with(namespace, wanted):
+            if pod.is_pod and not any(each.matches(pod.labels) for each in known):
                 yield pod
 
     def _lets_new_ones_in(self, namespaces: Selector) -> bool:
