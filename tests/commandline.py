@@ -52,9 +52,9 @@ class CommandLine:
     def arguments(self, command: str, *more: str) -> list[str]:
         """Give the words of a command; nodes are among ``more``."""
         given = ["--kubeconfig", str(self.kubeconfig)]
-        if command in ("plan", "apply", "rollback", "hold", "verify", "policy render"):
+        if command in ("plan", "apply", "rollback", "hold", "verify", "policy render", "runbook show", "runbook run"):
             given += ["-f", str(self.plan)]
-        if command in ("apply", "rollback", "hold"):
+        if command in ("apply", "rollback", "hold", "runbook run"):
             given += ["--yes", "--lease-seconds", LEASE_SECONDS]
         if self.accept and command in ("plan", "apply"):
             given += ["--accept-unjudged-policy"]

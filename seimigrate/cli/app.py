@@ -22,6 +22,7 @@ from seimigrate.cli.guard import guard
 from seimigrate.cli.moving import apply, hold, rollback
 from seimigrate.cli.plan import plan
 from seimigrate.cli.policy import render
+from seimigrate.cli.runbook import app as runbook
 from seimigrate.cli.session import OpenSession, connect_session
 from seimigrate.cli.shell import Interrupted, Shell
 from seimigrate.cli.status import status
@@ -64,6 +65,7 @@ def schema() -> None:
 
 for _command in (plan, apply, status, verify, rollback, hold, guard, unlock, completion):
     app.command()(expanded(_command))
+app.add_typer(runbook, name="runbook")
 
 _policy = typer.Typer(no_args_is_help=True, help="NetworkPolicies that fit.")
 _policy.command()(expanded(render))

@@ -17,6 +17,7 @@ from seimigrate.domain import seen
 from seimigrate.domain.beginning import Options
 from seimigrate.domain.kinds import Kind
 from seimigrate.domain.plan import Plan, StageName, Strategy
+from seimigrate.domain.steps import Ways
 from seimigrate.engine.guard import Guard, Meanwhile
 from seimigrate.engine.hold import HoldKeeper, NoHold, find_accounts
 from seimigrate.engine.ports import Pods, Response, View
@@ -37,12 +38,14 @@ class Errand:
     command: str
     plan: Plan
     strategy: Strategy
+    ways: Ways
     selection: Selection
     work: Callable[[Run], list[Result]]
     goal: StageName = StageName.RELEASE
     holds: bool = True
     accept_unjudged_policy: bool = False
     force: bool = False
+    passed: tuple[int, ...] = ()
     guards: bool = True
 
 
@@ -98,10 +101,12 @@ def carry(
             options = Options(
                 run=lock.token,
                 strategy=errand.strategy,
+                ways=errand.ways,
                 goal=errand.goal,
                 holds=errand.holds,
                 accept_unjudged_policy=errand.accept_unjudged_policy,
                 force=errand.force,
+                passed=errand.passed,
             )
             guard = Guard(ports, errand.plan, GuardLines(log), runs=None)
             carried = replace(ports, view=Meanwhile(view, guard)) if errand.guards else ports

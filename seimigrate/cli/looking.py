@@ -14,6 +14,7 @@ from seimigrate.domain.kinds import CONTROLLER_MANAGER
 from seimigrate.domain.plan import Plan, Strategy
 from seimigrate.domain.prospect import Prospect
 from seimigrate.domain.record import Record
+from seimigrate.domain.steps import Ways
 from seimigrate.engine import observer, reading
 from seimigrate.engine.errors import SeimigrateError, UsageError
 from seimigrate.engine.journal import Journal
@@ -21,11 +22,17 @@ from seimigrate.engine.ports import Clock, Cluster
 from seimigrate.engine.run import Key
 from seimigrate.engine.survey import Survey
 from seimigrate.planfile import read_plan
+from seimigrate.runbook import read_runbooks
 
 
 def the_plan(file: PlanFile) -> Plan:
     """Load the plan; raises ``PlanError`` with all that is wrong."""
     return read_plan(file.plan, file.set_)
+
+
+def the_ways(file: PlanFile) -> Ways:
+    """Read the ways back that the runbooks bind; raises ``RunbookError`` with all that is wrong."""
+    return read_runbooks(file.runbooks).ways
 
 
 def strategy_of(way: Way, plan: Plan) -> Strategy:

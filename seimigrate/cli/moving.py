@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from seimigrate.cli import carrying, exits, looking, selection, words
+from seimigrate.cli import breakglass, carrying, exits, looking, selection, words
 from seimigrate.cli.afterwards import Afterwards
 from seimigrate.cli.carrying import Ended, Errand, NoPods
 from seimigrate.cli.exits import Exit
@@ -24,9 +24,12 @@ from seimigrate.cli.options import (
 )
 from seimigrate.cli.session import Session
 from seimigrate.cli.shell import Shell, leave, shell_of
+from seimigrate.domain import beginning
 from seimigrate.domain.plan import Plan, StageName
 from seimigrate.domain.prospect import Prospect
+from seimigrate.domain.steps import Ways
 from seimigrate.engine.errors import UsageError
+from seimigrate.engine.journal import Journal
 from seimigrate.engine.run import Result, Run
 from seimigrate.render import endedtable, jsonout, values
 from seimigrate.render.pages import EndedPage
@@ -47,9 +50,13 @@ def apply(
         bool,
         typer.Option("--guard/--unguarded", help="Whether to guard the nodes that stay held, until a guard has them."),
     ] = True,
+    break_glass: Annotated[
+        str | None,
+        typer.Option("--break-glass", metavar="DIR", help="First write down every way back for people with kubectl."),
+    ] = None,
 ) -> None:
     """Cut nodes over, one after the other; run again, it goes on."""
-    shell, plan, session, found = _begin(ctx, target, file, acting, connect, output, [controller, calling])
+    shell, plan, ways, session, found = begin(ctx, target, file, acting, connect, output, [controller, calling])
     strategy = looking.strategy_of(way, plan)
     look = looking.Look(session.cluster, found, plan, session.clock)
     lines = look.prospects(strategy, accept_unjudged=way.accept_unjudged_policy)
@@ -68,10 +75,14 @@ def apply(
         ("hold", "admission policies" if hold is HoldBy.JUDGE else "none: nothing keeps the controller off"),
     ]
     shell.ask(acting.yes, f"cut over by plan {plan.migration}:", rows)
+    if break_glass is not None:
+        moves = [(line.namespace, line.name) for line in lines if not line.done]
+        breakglass.write(break_glass, look, moves, strategy, file.runbooks)
     errand = Errand(
         command="apply",
         plan=plan,
         strategy=strategy,
+        ways=ways,
         selection=found,
         work=lambda run: run.apply(found.keys),
         holds=hold is HoldBy.JUDGE,
@@ -98,7 +109,7 @@ def hold(
     output: Output,
 ) -> None:
     """Keep the controller from changing nodes that it disagrees with."""
-    shell, plan, session, found = _begin(ctx, target, file, acting, connect, output, [controller])
+    shell, plan, ways, session, found = begin(ctx, target, file, acting, connect, output, [controller])
     accounts = carrying.accounts_of(session, controller)
     rows = [
         ("cluster", session.server),
@@ -110,13 +121,14 @@ def hold(
         command="hold",
         plan=plan,
         strategy=plan.strategy,
+        ways=ways,
         selection=found,
         work=lambda run: run.hold(found.keys),
         goal=StageName.HOLD,
         guards=False,
     )
     ended = carrying.carry(shell, session, errand, accounts, NoPods(), acting)
-    _end(shell, errand, ended, exits.of_hold(ended.results, ended.held), words.command("status", target, connect))
+    end(shell, errand, ended, exits.of_hold(ended.results, ended.held), words.command("status", target, connect))
 
 
 def rollback(
@@ -138,7 +150,7 @@ def rollback(
     """Take nodes back, wholly or to the end of a stage."""
     if to is StageName.RELEASE:
         raise UsageError("--to release is the end of the way forwards", hint="name an earlier stage, or none")
-    shell, plan, session, found = _begin(ctx, target, file, acting, connect, output, [controller, calling])
+    shell, plan, ways, session, found = begin(ctx, target, file, acting, connect, output, [controller, calling])
     accounts = carrying.accounts_of(session, controller)
     # A way back must not wait for a token that it may never need.
     pods = session.pods(pair("--service-account", calling.service_account), required=False)
@@ -147,13 +159,14 @@ def rollback(
         ("nodes", values.few([f"{ns}/{name}" for ns, name in found.keys])),
         ("back to", f"the end of stage {to}, held" if to else "the old shape, handed back to the controller"),
         ("edits by others", "overwritten where they are on our fields" if force else "left alone"),
+        *asked(session, plan, ways, found),
     ]
     shell.ask(acting.yes, f"roll {values.count(len(found.keys), 'node')} back; pods restart where they must:", rows)
 
     def work(run: Run) -> list[Result]:
         return run.back(found.keys, to)
 
-    errand = Errand("rollback", plan, plan.strategy, found, work, force=force)
+    errand = Errand("rollback", plan, plan.strategy, ways, found, work, force=force)
     ended = carrying.carry(shell, session, errand, accounts, pods, acting)
     code = exits.of_rollback(ended.results, all_the_way=to is None)
     if code is Exit.DONE:
@@ -161,10 +174,10 @@ def rollback(
     else:
         stage = ["--to", to.value] if to else []
         then = words.command("rollback", target, file, controller, calling, acting, stage, connect)
-    _end(shell, errand, ended, code, then)
+    end(shell, errand, ended, code, then)
 
 
-def _begin(
+def begin(
     ctx: typer.Context,
     target: Target,
     file: PlanFile,
@@ -172,7 +185,7 @@ def _begin(
     connect: Connect,
     output: Output,
     accounts: list[Controller | Calling],
-) -> tuple[Shell, Plan, Session, selection.Selection]:
+) -> tuple[Shell, Plan, Ways, Session, selection.Selection]:
     """Find out all that can be wrong with the words before anything is asked of the cluster."""
     shell = shell_of(ctx)
     shell.begin(output)
@@ -183,16 +196,24 @@ def _begin(
         elif each.controller_account is not None:
             pair("--controller-account", each.controller_account)
     shell.must_be_able_to_ask(acting.yes)
-    plan = looking.the_plan(file)
+    plan, ways = looking.the_plan(file), looking.the_ways(file)
     session = shell.open_session(connect)
-    return shell, plan, session, selection.select(session.cluster, target, session.namespace)
+    return shell, plan, ways, session, selection.select(session.cluster, target, session.namespace)
+
+
+def asked(session: Session, plan: Plan, ways: Ways, found: selection.Selection) -> list[tuple[str, str]]:
+    """Give what the runbooks ask a person before these nodes go back: who goes on, or says --yes, has answered it."""
+    journal = Journal(session.cluster, plan.migration)
+    questions = [question for key in found.keys for question in beginning.questions(journal.load(*key), ways)]
+    return [("to confirm", question) for question in dict.fromkeys(questions)]
 
 
 def _named(lines: list[Prospect]) -> str:
     return values.few([f"{line.namespace}/{line.name}" for line in lines])
 
 
-def _end(shell: Shell, errand: Errand, ended: Ended, code: Exit, next_command: str) -> None:
+def end(shell: Shell, errand: Errand, ended: Ended, code: Exit, next_command: str) -> None:
+    """Print how the nodes ended, and end the command with its exit code."""
     _show(shell, errand, ended, next_command)
     leave(code)
 

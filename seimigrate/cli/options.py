@@ -108,9 +108,14 @@ class Guarded:
     ] = field(default_factory=list)
 
 
+RunbooksDir = Annotated[
+    str | None, typer.Option("--runbooks", metavar="DIR", help="Your own runbooks, instead of those that came along.")
+]
+
+
 @dataclass(frozen=True)
 class PlanFile:
-    """Which plan."""
+    """Which plan, and which runbooks bind its ways back."""
 
     plan: Annotated[
         str, typer.Option("-f", "--plan", metavar="FILE", help="A plan file, or the name of one that came along.")
@@ -118,11 +123,13 @@ class PlanFile:
     set_: Annotated[
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a parameter of the plan (repeatable).")
     ] = field(default_factory=list)
+    runbooks: RunbooksDir = None
 
     def words(self) -> list[str]:
         """Give the options that say the same again."""
         changed = _word("-f", self.plan if self.plan != DEFAULT_PLAN else None)
-        return [*changed, *(word for assignment in self.set_ for word in ("--set", assignment))]
+        assigned = [word for assignment in self.set_ for word in ("--set", assignment)]
+        return [*changed, *assigned, *_word("--runbooks", self.runbooks)]
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,25 @@ from seimigrate.domain.kinds import Object
 from seimigrate.domain.plan import Plan, StageName, Strategy
 from seimigrate.domain.record import Direction, Outcome, Record
 from seimigrate.domain.seen import Seen
+from seimigrate.domain.steps import StepName, Ways
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the person at the command line decided for this run."""
+    """What the person at the command line decided for this run.
+
+    ``ways`` are the ways back that the runbooks bind, or the one that was chosen by its page; ``passed`` are the
+    numbers of its steps that were left out.
+    """
 
     run: str
     strategy: Strategy
+    ways: Ways
     goal: StageName = StageName.RELEASE
     holds: bool = True
     accept_unjudged_policy: bool = False
     force: bool = False
+    passed: tuple[int, ...] = ()
 
 
 class AnotherPlan(Exception):  # noqa: N818 - reads as what it says
@@ -52,6 +59,7 @@ def begin(view: Seen, plan: Plan, options: Options, now: float, left: Record | N
         was_ready=left is not None and left.was_ready,
         changes=changes,
         touched=bool(changes),
+        ways=options.ways,
     )
 
 
@@ -66,7 +74,8 @@ def go_on(record: Record, view: Seen, plan: Plan, options: Options, now: float) 
         return _adopted(record, options, now)
     complete = record.outcome is Outcome.DONE_HELD and not checks.outlook(view, plan).changes and not _outdated(view)
     if complete and options.goal is StageName.RELEASE:
-        return replace(_adopted(record, options, now), plan=plan.digest, stage=StageName.RELEASE)
+        adopted = _adopted(record, options, now)
+        return replace(adopted, plan=plan.digest, stage=StageName.RELEASE, ways=options.ways)
     return begin(view, plan, options, now, left=record)
 
 
@@ -84,6 +93,7 @@ def _adopted(record: Record, options: Options, now: float) -> Record:
         record.taken_over(options.run),
         accept_unjudged_policy=record.accept_unjudged_policy or options.accept_unjudged_policy,
         force=record.force or options.force,
+        ways=record.ways or options.ways,
         outcome=None,
         reason="",
         declined="" if ended else record.declined,
@@ -96,15 +106,17 @@ def _adopted(record: Record, options: Options, now: float) -> Record:
 def go_back(record: Record, view: Seen, options: Options, to: StageName | None, now: float) -> Record:
     """Give the record of a node that a person brings back, to the end of a stage or all the way.
 
-    Who asks for it by name has seen what is there, so the node's image of today is no surprise any more.
+    Who asks for it by name has seen what is there, so the node's image of today is no surprise any more, and what the
+    runbook asks a person is answered. A way back that is under way goes on by the steps that the journal holds.
     """
     node, statefulset = _both(view)
-    if record.outcome is None and record.direction is Direction.BACK and record.back_to == to:
-        return replace(_adopted(record, options, now), image=node["spec"].get("image", ""))
+    goes_on = _goes_on(record, options.ways) and record.back_to == to and not options.passed
+    adopted = replace(_adopted(record, options, now), image=node["spec"].get("image", ""), confirmed=True)
+    if goes_on and record.outcome is None:
+        return adopted
     return replace(
-        _adopted(record, options, now),
+        adopted,
         statefulset_uid=statefulset["metadata"]["uid"],
-        image=node["spec"].get("image", ""),
         direction=Direction.BACK,
         back_to=to,
         failure=None,
@@ -115,8 +127,31 @@ def go_back(record: Record, view: Seen, options: Options, to: StageName | None, 
         lifting=False,
         intent=record.unasked or (record.intent if record.open else None),
         asked=None,
-        stage=record.stage if record.open else StageName.RELEASE,
+        stage=_stage_of(record),
+        ways=adopted.ways if goes_on else options.ways,
+        passed=record.passed if goes_on else options.passed,
     )
+
+
+def _goes_on(record: Record, ways: Ways) -> bool:
+    """Tell whether a way back is under way, and no other one was chosen by its page."""
+    return record.open and record.direction is Direction.BACK and (ways == record.ways or not ways.chosen)
+
+
+def _stage_of(record: Record) -> StageName:
+    """Give the stage that a node goes back from; whose way ended goes back from the end of all stages."""
+    return record.stage if record.open else StageName.RELEASE
+
+
+def questions(record: Record | None, ways: Ways) -> tuple[str, ...]:
+    """Give what the runbook will ask a person about a node that goes back now, without what was answered before."""
+    if record is None or not (record.touched or record.changes):
+        return ()
+    goes_on = _goes_on(record, ways)
+    way = ((record.ways if goes_on else None) or ways).of(_stage_of(record))
+    passed = record.passed if goes_on else ()
+    numbered = enumerate(way.steps if way is not None else ())
+    return tuple(step.text for n, step in numbered if step.do is StepName.CONFIRM and n not in passed)
 
 
 def _both(view: Seen) -> tuple[Object, Object]:

@@ -223,23 +223,11 @@ class StageName(StrEnum):
         return list(StageName).index(self)
 
 
-class StepName(StrEnum):
-    """The steps of a way back, in the runbooks' words."""
-
-    UNPATCH = "unpatch"
-    REPLACE_POD = "replace-pod"
-    MARK_READY = "mark-ready"
-    WAIT = "wait"
-    VERIFY = "verify"
-    RELEASE = "release"
-
-
 class Stage(Model):
-    """One stage: what it changes, and the steps of the way back from it."""
+    """One stage and what it changes; its way back is bound by a page of the runbooks."""
 
     stage: StageName
     transforms: tuple[Transform, ...] = ()
-    rollback: tuple[StepName, ...] = ()
 
 
 class Strategy(StrEnum):

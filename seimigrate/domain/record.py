@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from seimigrate.domain.changes import Change
 from seimigrate.domain.kinds import HOLD_PATH
 from seimigrate.domain.plan import StageName, Strategy
+from seimigrate.domain.steps import Ways
 
 VERSION = 1
 
@@ -81,7 +82,9 @@ class Record:
 
     ``run`` is the fencing token of the run that may act on it. ``back_to`` is the stage at whose end a way back
     stops, ``None`` for all the way. ``changes`` are the fields that we changed and did not take back, in order.
-    ``attempts`` counts how often this pod was marked ready, and ``marked`` is when it last was.
+    ``attempts`` counts how often this pod was marked ready, and ``marked`` is when it last was. ``ways`` are the ways
+    back as the runbooks bound them when the node set out, ``passed`` the numbers of the steps that are behind us (of
+    those that leave no trace elsewhere), and ``confirmed`` tells that a person asked for the way back.
     """
 
     namespace: str
@@ -118,6 +121,9 @@ class Record:
     outcome: Outcome | None = None
     reason: str = ""
     notes: tuple[str, ...] = ()
+    ways: Ways | None = None
+    confirmed: bool = False
+    passed: tuple[int, ...] = ()
     version: int = field(default=VERSION)
 
     @property
@@ -164,7 +170,7 @@ class Record:
     def turning_back(self, reason: str, now: float) -> Record:
         """Give the record of a node that failed and goes back; its hold stays if it was held before."""
         back_to = StageName.HOLD if self.held_before else None
-        back = replace(self, direction=Direction.BACK, back_to=back_to, failure=reason)
+        back = replace(self, direction=Direction.BACK, back_to=back_to, failure=reason, confirmed=False, passed=())
         return replace(back, intent=self.unasked, since=now, agreed=None, asked=None, refused=None)
 
     def ended(self, outcome: Outcome, reason: str = "") -> Record:

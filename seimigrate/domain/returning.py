@@ -1,4 +1,4 @@
-"""The way back: the steps that a stage declares, from every state, twice if need be, to a pod that is ready as before.
+"""The way back: the steps that a runbook binds to a stage, from every state, twice if need be, to a pod as before.
 
 What others changed meanwhile stays. Where it is the very field that we changed, it is named and left alone, unless
 ``--force`` says that ours is to be put back.
@@ -10,36 +10,53 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from seimigrate.domain import changes as changing
-from seimigrate.domain import images, paths, seen, transforms
+from seimigrate.domain import passing, paths, seen, transforms
 from seimigrate.domain.actions import Action, Note, Wait
 from seimigrate.domain.changes import Change, State
 from seimigrate.domain.kinds import FREEZE_PATH, HOLD_PATH, Object
-from seimigrate.domain.plan import StageName, StepName
+from seimigrate.domain.plan import StageName
 from seimigrate.domain.record import Do, Intent, Outcome
 from seimigrate.domain.releasing import lift, release, stay, unfreeze
 from seimigrate.domain.rollout import RECHECK, Situation, goes_back, mark_ready, replace_pod, wait
 from seimigrate.domain.seen import Question
+from seimigrate.domain.steps import PASSED, Step, StepName
 
 
 def way_back(at: Situation) -> Action:
-    """Give the next action on the way back."""
-    if at.record.lifting:
+    """Give the next action on the way back: that of the first step which is not behind us."""
+    record = at.record
+    if record.lifting:
         return lift(at)
-    if not at.record.touched:
-        return _untouched(at)
-    if (action := hold(at)) is not None:
+    way = record.ways.of(record.stage) if record.ways is not None else None
+    if way is None:
+        return at.pause(f"its journal binds no way back to stage {record.stage}; seimigrate rollback does")
+    if record.touched and (action := hold(at)) is not None:
         return action
-    for step in at.plan.stage(at.record.stage).rollback:
-        if (action := _STEPS[step](at)) is not None:
+    for number, step in enumerate(way.steps):
+        if number not in record.passed and (action := _take(at, step, number)) is not None:
             return action
-    return unfreeze(at) or stay(at, f"brought back to the end of stage {at.record.back_to or at.record.stage}")
+    if not record.touched:
+        return unfreeze(at) or Note(record.ended(Outcome.HELD, "; ".join(record.blocked)))
+    return unfreeze(at) or stay(at, f"brought back to the end of stage {record.back_to or record.stage}")
 
 
-def _untouched(at: Situation) -> Action:
-    """Nothing was written but labels: the hold comes off as it came on, without asking the controller anything."""
-    if at.record.back_to is not None:
-        return unfreeze(at) or Note(at.record.ended(Outcome.HELD, "; ".join(at.record.blocked)))
-    return Note(replace(at.record, lifting=True))
+def next_step(at: Situation) -> int | None:
+    """Give the number of the first step of the way back that is not behind us, ``None`` where all are."""
+    way = at.record.ways.of(at.record.stage) if at.record.ways is not None else None
+    numbered = enumerate(way.steps if way is not None else ())
+    return next((n for n, step in numbered if n not in at.record.passed and _take(at, step, n) is not None), None)
+
+
+def _take(at: Situation, step: Step, number: int) -> Action | None:
+    """Take a step, ``None`` if there is nothing left of it; of a node that was not touched only the hold comes off."""
+    if not at.record.touched and step.do is not StepName.RELEASE:
+        return None
+    if step.do in PASSED:
+        return passing.take(at, step, number)
+    action = _STEPS[step.do](at)
+    if isinstance(action, Note) and action.record.outcome is Outcome.FAILED:
+        return passing.otherwise(at, step, number, action.record.reason)
+    return action
 
 
 def hold(at: Situation) -> Action | None:
@@ -135,9 +152,12 @@ def verify(at: Situation) -> Action | None:
 def _release(at: Situation) -> Action | None:
     if at.record.back_to is not None:
         return None
-    assert at.seen.seinode is not None
-    wanted = at.seen.seinode.get("spec", {}).get("sidecar", {}).get("image")
-    if wanted and images.accepted(wanted, at.plan.parameters.sidecars.accepted):
+    if not at.record.touched:
+        # Nothing was written but labels: the hold comes off as it came on, without asking the controller anything.
+        return Note(replace(at.record, lifting=True))
+    if left := [change for change in at.record.changes if change.state(_object(at, change)) is State.AFTER]:
+        return at.fail(f"{left[0].kind} {left[0].path} is still as the cutover left it: unpatch comes before release")
+    if wanted := passing.wants_split_image(at):
         reason = f"spec.sidecar.image is {wanted}, which splits: revert it, then roll back again"
         return unfreeze(at) or stay(at, reason)
     return release(at)

@@ -1,4 +1,4 @@
-"""What is wrong with a plan file, where, and what was probably meant."""
+"""What is wrong with a file that a person wrote, where, and what was probably meant."""
 
 from __future__ import annotations
 
@@ -41,18 +41,24 @@ class Problem:
         return f"{self.place}: {f'{dotted(self.path)}: ' if self.path else ''}{self.message}"
 
 
-class PlanError(UsageError):
-    """The plan file, or what ``--set`` made of it, is off: ``problems`` has all that is wrong, in the file's order."""
+class FileError(UsageError):
+    """What a person wrote is off: ``problems`` has all that is wrong."""
 
     def __init__(self, source: str, problems: Iterable[Problem], *, hint: str = "") -> None:
-        self.problems: Sequence[Problem] = sorted(
-            problems, key=lambda problem: (problem.place.line, problem.place.column)
-        )
+        self.problems: Sequence[Problem] = list(problems)
         lines = [str(problem) for problem in self.problems[:_SHOWN]]
         if len(self.problems) > _SHOWN:
             lines.append(f"... and {len(self.problems) - _SHOWN} more")
         count = f"{len(self.problems)} errors" if len(self.problems) > 1 else "an error"
         super().__init__("\n".join([f"{source} has {count}:", *(f"  {line}" for line in lines)]), hint=hint)
+
+
+class PlanError(FileError):
+    """The plan file, or what ``--set`` made of it, is off; its problems are in the file's order."""
+
+    def __init__(self, source: str, problems: Iterable[Problem], *, hint: str = "") -> None:
+        in_order = sorted(problems, key=lambda problem: (problem.place.line, problem.place.column))
+        super().__init__(source, in_order, hint=hint)
 
 
 @dataclass(slots=True)

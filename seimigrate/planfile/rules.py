@@ -22,7 +22,6 @@ from seimigrate.domain.plan import (
     Sidecars,
     Stage,
     StageName,
-    StepName,
 )
 from seimigrate.planfile.problems import Path, Places, Problem
 
@@ -34,7 +33,6 @@ _CHANGING = (StageName.EXPOSE, StageName.PROBES, StageName.ENFORCE)
 """The stages whose gates look at what their transforms did."""
 
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
-_STEPS = list(StepName)
 
 
 def check_rules(data: Any, places: Places, sound: Sound) -> list[Problem]:
@@ -115,17 +113,6 @@ def _stage(path: Path, stage: Stage) -> Iterator[Complaint]:
     if stage.transforms and stage.stage not in _CHANGING:
         changing = ", ".join(_CHANGING)
         yield (*path, "transforms"), f'stage "{stage.stage}" changes nothing: transforms belong to {changing}'
-    if stage.transforms and StepName.UNPATCH not in stage.rollback:
-        yield (*path, "rollback"), f'must have "{StepName.UNPATCH}": the stage has transforms to take back'
-    seen: list[StepName] = []
-    for index, step in enumerate(stage.rollback):
-        place = (*path, "rollback", index)
-        later = [known for known in seen if _STEPS.index(known) > _STEPS.index(step)]
-        if step in seen:
-            yield place, f'step "{step}" is there already'
-        elif later:
-            yield place, f'step "{step}" must come before "{later[0]}"; the order is {", ".join(_STEPS)}'
-        seen.append(step)
 
 
 # -------------------------------------------------- parameters

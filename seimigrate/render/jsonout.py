@@ -11,7 +11,18 @@ from typing import Any
 
 from seimigrate.domain.finding import Finding
 from seimigrate.domain.prospect import Prospect
-from seimigrate.render.pages import EndedLine, EndedPage, PlanPage, StatusLine, StatusPage, VerifyLine, VerifyPage
+from seimigrate.render.pages import (
+    DryRunPage,
+    EndedLine,
+    EndedPage,
+    PlanPage,
+    RunbookLine,
+    RunbooksPage,
+    StatusLine,
+    StatusPage,
+    VerifyLine,
+    VerifyPage,
+)
 
 VERSION = 1
 
@@ -151,6 +162,25 @@ def _verified(line: VerifyLine) -> Json:
         "shape": {"template": line.template, "pod": line.pod},
         "verdict": line.verdict,
     }
+
+
+def runbooks(page: RunbooksPage) -> Json:
+    """Give ``runbook list -o json``, and what ``runbook check`` prints where nothing is wrong."""
+    return {"version": VERSION, "digest": page.digest, "pages": [asdict(line) for line in page.lines]}
+
+
+def runbook(line: RunbookLine, text: str, node: str | None) -> Json:
+    """Give ``runbook show -o json``; ``node`` is the one that it is filled in for, null for none."""
+    return {"version": VERSION, **asdict(line), "node": node, "text": text}
+
+
+def dry_run(page: DryRunPage) -> Json:
+    """Give ``runbook run --dry-run -o json``."""
+    nodes = [
+        {"namespace": node.namespace, "name": node.name, "steps": [asdict(line) for line in node.steps]}
+        for node in _ordered(page.nodes)
+    ]
+    return {"version": VERSION, "page": page.page, "nodes": nodes}
 
 
 def _ordered(lines: Any) -> Any:

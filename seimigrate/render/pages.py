@@ -197,3 +197,53 @@ class VerifyPage:
             ((finding, tuple(sorted(nodes))) for finding, nodes in found.items()),
             key=lambda each: (order.index(each[0].severity), each[0].code, each[0].about, each[0].where),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RunbookLine:
+    """One page of the runbooks; ``stage`` is the one whose way back it binds, ``steps`` are what the program does."""
+
+    id: str
+    title: str
+    stage: str | None
+    severity: str
+    decides: str
+    time: str
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunbooksPage:
+    """The pages of a folder, and the digest of its files."""
+
+    digest: str
+    lines: tuple[RunbookLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepLine:
+    """One step of a way back: its number from 1, what it is about, and whether it is done, next or later."""
+
+    number: int
+    do: str
+    about: str
+    otherwise: str | None
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class DryRunNode:
+    """The steps that a page would take on one node."""
+
+    namespace: str
+    name: str
+    steps: tuple[StepLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DryRunPage:
+    """What ``runbook run --dry-run`` found; ``next`` is the command to type then."""
+
+    page: str
+    nodes: tuple[DryRunNode, ...]
+    next: str

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build the real etcd, kube-apiserver and kube-controller-manager that the tests run, from their Go modules alone,
+# Build the real etcd, kube-apiserver, kube-controller-manager and kubectl that the tests run, from their Go modules alone,
 # into a folder outside the checkout, and print that folder. What is already built is not built again.
 set -euo pipefail
 
@@ -24,4 +24,5 @@ versions="-X k8s.io/component-base/version.gitVersion=v$kubernetes -X k8s.io/com
 build etcd etcd go.etcd.io/etcd/server/v3
 build kubernetes kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver -ldflags "-s -w $versions"
 build kubernetes kube-controller-manager k8s.io/kubernetes/cmd/kube-controller-manager -ldflags "-s -w $versions"
+build kubernetes kubectl k8s.io/kubernetes/cmd/kubectl -ldflags "-s -w $versions"
 echo "$out"

@@ -16,6 +16,7 @@ from seimigrate.domain.plan import Plan, StageName, Strategy
 from seimigrate.domain.record import Record
 from seimigrate.domain.shapes import Shape
 from seimigrate.domain.shapes import read as read_shape
+from seimigrate.domain.steps import Ways
 from seimigrate.engine.hold import HoldKeeper, find_accounts
 from seimigrate.engine.journal import read
 from seimigrate.engine.ports import Lock, View
@@ -23,6 +24,7 @@ from seimigrate.engine.run import Result, Run
 from seimigrate.engine.runner import Ports
 from seimigrate.planfile import load_plan
 from seimigrate.resources import plans_dir
+from seimigrate.runbook import read_runbooks
 from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.locks import MemoryLock
 from seimigrate.simulation.objects import CONTROLLER_USER, condition, copy_json, labels_of
@@ -35,6 +37,9 @@ MODES = ("fullNode", "archive", "replayer", "validator", "seed")
 
 _TEXT = (plans_dir() / "split-listeners.yaml").read_text()
 _SPLITS = (f'sidecars.accepted=[{{digest: "{SPLIT_IMAGE.partition("@")[2]}"}}]', f"sidecars.image={SPLIT_IMAGE}")
+
+WAYS = read_runbooks(None).ways
+"""The ways back that the project's own runbooks bind."""
 
 Interrupt = Callable[[Record, Action], bool]
 """Tells whether a run is to be interrupted before it does an action."""
@@ -141,6 +146,7 @@ class Scene:
         until: Interrupt | None = None,
         force: bool = False,
         accept: bool = True,
+        ways: Ways | None = None,
     ) -> Run:
         """Give a run as a new process would make it; it takes the lock over from the last one."""
         if lock is None:
@@ -161,6 +167,7 @@ class Scene:
             Options(
                 run=lock.token,
                 strategy=strategy or self.strategy,
+                ways=ways or WAYS,
                 goal=goal,
                 accept_unjudged_policy=accept,
                 force=force,

@@ -29,7 +29,11 @@ SCHEMA = [
     ("stuck: 180", "@@qqqq: 1", "deadlines.qqqq: unknown key: valid: gate, ready, stuck, eviction"),
     ("strategy: staged", "strategy: @@mergd", 'strategy: unknown value "mergd": did you mean "merged"?'),
     ("stage: policy", "stage: @@polity", 'stages[6].stage: unknown value "polity": did you mean "policy"?'),
-    ("[release]", "[@@relase]", 'stages[0].rollback[0]: unknown value "relase": did you mean "release"?'),
+    (
+        "stage: hold",
+        "stage: hold\n  @@rollback: [release]",
+        "stages[0].rollback: unknown key: valid: stage, transforms",
+    ),
     ("do: add-port", "do: @@add-prt", 'stages[2].transforms[1].do: unknown value "add-prt": did you mean "add-port"?'),
     ("{do: add-port, ", "@@{", "stages[2].transforms[1].do: is missing: it names the transform"),
     (

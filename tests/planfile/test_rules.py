@@ -94,21 +94,6 @@ RULES = [
         "- stage: check\n  transforms: @@[{do: set-image, container: sidecar}]\n",
         'stages[1].transforms: stage "check" changes nothing: transforms belong to expose, probes, enforce',
     ),
-    (
-        "rollback: [unpatch, replace-pod, mark-ready, wait, verify, release]",
-        "rollback: @@[replace-pod]",
-        'stages[2].rollback: must have "unpatch": the stage has transforms to take back',
-    ),
-    (
-        "replace-pod, mark-ready",
-        "mark-ready, @@replace-pod",
-        'stages[2].rollback[2]: step "replace-pod" must come before "mark-ready"',
-    ),
-    (
-        "replace-pod, mark-ready",
-        "replace-pod, @@replace-pod",
-        'stages[2].rollback[2]: step "replace-pod" is there already',
-    ),
 ]
 
 
@@ -134,7 +119,6 @@ def test_the_rules_for_what_is_sound_are_checked_beside_errors_of_the_format() -
         ("{accepted: [], image: null", f"{{accepted: [{{digest: '{DIGEST}'}}], image: 'x@{DIGEST}'"),
         ("{accepted: [], image: null", "{accepted: [{minimumVersion: v1.9.0}], image: x:v1.10.0"),
         ("strategy: staged", "strategy: merged"),
-        ("rollback: [release]", "rollback: []"),
         ("{default: 300}", "{default: 1e2, fullNode: 30.5}"),
     ],
 )

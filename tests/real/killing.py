@@ -7,9 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from seimigrate.adapters.api import path_of
-from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
-from tests.commandline import Done
+from seimigrate.domain.kinds import Object
+from tests.commandline import Done, free_lock
 from tests.real.gateway import Gateway, Write
 from tests.real.scene import Scene
 
@@ -41,15 +40,8 @@ class Killer:
                 assert "Traceback" not in err, err
                 if self._process.returncode != -9:
                     return Done(self._process.returncode, out, err)
-                self._unlock()
+                free_lock(scene.controlplane.admin)
         raise AssertionError(f"no end after {limit} processes: {self.killed[-5:]}")
-
-    def _unlock(self) -> None:
-        """Do what ``seimigrate unlock`` does, so that the next process need not wait for the lease to run out."""
-        path = path_of(Kind.LEASE, SYSTEM_NAMESPACE, LEASE_NAME)
-        free = [{"op": "replace", "path": "/spec/holderIdentity", "value": ""}]
-        admin = self._scene.controlplane.admin
-        admin.request("PATCH", path, body=free, content_type="application/json-patch+json")
 
     def _on_write(self, write: Write) -> None:
         if write.dry_run or not self._further(write):
@@ -107,3 +99,29 @@ def _through(gateway: Gateway, kubeconfig: Path, path: Path) -> Path:
     config["clusters"][0]["cluster"] = {"server": gateway.url, "certificate-authority": str(gateway.ca)}
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+class Stopper:
+    """Runs a command and kills it as soon as the journal says that the node has come to a stage."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._process: subprocess.Popen[str] | None = None
+        self._stage = ""
+
+    def run(self, stage: str, command: str, *more: str) -> None:
+        scene, self._stage = self._scene, stage
+        with Gateway(scene.controlplane.url, scene.controlplane.ca, scene.folder, self._on_write) as gateway:
+            kubeconfig = _through(gateway, scene.kubeconfig, scene.folder / "gateway.kubeconfig")
+            self._process = scene.start(command, *more, kubeconfig=kubeconfig)
+            _, err = self._process.communicate(timeout=120)
+        assert self._process.returncode == -9, f"it came to its end before stage {stage}: {err}"
+        free_lock(scene.controlplane.admin)
+
+    def _on_write(self, write: Write) -> None:
+        if (
+            "/configmaps" in write.path
+            and json.loads(json.loads(write.body)["data"]["record"]).get("stage") == self._stage
+        ):
+            assert self._process is not None
+            self._process.kill()

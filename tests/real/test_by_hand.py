@@ -1,0 +1,134 @@
+"""What a filled-in page says, typed as it stands: the real kubectl brings a node back as the program would."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seimigrate.adapters.api import ApiCluster, path_of
+from seimigrate.cli import breakglass
+from seimigrate.cli.looking import Look
+from seimigrate.cli.selection import Selection
+from seimigrate.domain import changes, checks, transforms
+from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind
+from seimigrate.domain.plan import StageName, Strategy
+from seimigrate.planfile import read_plan
+from tests.real.conftest import MakeScene
+from tests.real.killing import Stopper
+from tests.real.scene import NAME, Scene
+
+MODES = ("fullNode", "archive", "replayer", "validator", "seed")
+OURS = ("seimigrate.sei.io/hold", "seimigrate.sei.io/freeze")
+
+
+@pytest.mark.parametrize("stages", [("hold", "check", "expose", "probes"), ("ready", "enforce", "policy", "release")])
+def test_from_each_stage_the_commands_of_its_page_give_the_node_back_as_it_was(
+    make_scene: MakeScene, stages: tuple[str, ...]
+) -> None:
+    scene = make_scene()
+    before = (scene.statefulset["spec"], scene.service["spec"])
+    for stage in stages:
+        Stopper(scene).run(stage, "apply", "--strategy", "staged")
+        page = scene.run("runbook show", f"rollback-{stage}")
+        assert page.code == 0, page.err
+        done = _type_in(scene, _by_hand(page.out))
+        assert done.returncode == 0, f"{stage}: {done.stdout}{done.stderr}"
+        assert (scene.statefulset["spec"], scene.service["spec"]) == before, stage
+        assert [label for label in scene.ours() if label in OURS] == [], stage
+        assert scene.ready, stage
+        if stage != stages[-1]:
+            _forget(scene)
+    closed = scene.run("rollback", "-o", "json")
+    assert closed.code == 0, closed.err
+    assert scene.ours() == []
+    assert (scene.statefulset["spec"], scene.service["spec"]) == before
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_in_each_mode_and_from_each_stage_the_patches_of_the_bundle_put_every_field_back(
+    make_scene: MakeScene, mode: str, tmp_path: Path
+) -> None:
+    scene = make_scene(mode, sidecar_port=7778 if mode == "validator" else 7777, judged=False)
+    scene.models.stop_controller()
+    before = (scene.statefulset["spec"], scene.service["spec"])
+    cluster, plan, key = ApiCluster(scene.controlplane.admin), read_plan(str(scene.plan)), (scene.namespace, NAME)
+    for strategy in Strategy:
+        look = Look(cluster, Selection((key,), (scene.namespace,)), plan)
+        breakglass.write(str(tmp_path), look, [key], strategy, None)
+        view = look.at(key)
+        assert view.statefulset is not None
+        writes = transforms.batches(
+            view.statefulset,
+            checks.outlook(view, plan).changes,
+            plan.parameters,
+            merged=strategy is Strategy.MERGED,
+        )
+        for stage in (StageName.EXPOSE, StageName.PROBES, StageName.READY, StageName.ENFORCE, StageName.RELEASE):
+            due = [change for last, batch in writes for change in batch if last.position <= stage.position]
+            for kind, name in ((Kind.SERVICE, transforms.SERVICE), (Kind.STATEFUL_SET, transforms.STATEFUL_SET)):
+                obj = scene.models.get(kind, *key)
+                if patch := changes.to_patch(obj, [change for change in due if change.kind == name]):
+                    scene.edit(kind, *patch)
+            page = (tmp_path / scene.namespace / NAME / f"rollback-{stage}.md").read_text()
+            commands = [line for line in _by_hand(page).splitlines() if re.match(r"kubectl -n \S+ patch ", line)]
+            assert len(commands) == 2
+            done = _type_in(scene, "\n".join(commands))
+            assert done.returncode == 0, f"{stage}: {done.stderr}"
+            assert (scene.statefulset["spec"], scene.service["spec"]) == before, (strategy, stage)
+            _type_in(scene, f"kubectl -n {scene.namespace} label statefulset {NAME} seimigrate.sei.io/freeze-")
+
+
+def test_a_patch_of_a_page_fails_where_somebody_else_changed_the_field(scene: Scene) -> None:
+    assert scene.run("apply").code == 9
+    page = scene.run("runbook show", "rollback-release").out
+    index = next(n for n, c in enumerate(_inits(scene)) if c["name"] == "kube-rbac-proxy")
+    path = f"/spec/template/spec/initContainers/{index}/livenessProbe/httpGet/port"
+    scene.edit(Kind.STATEFUL_SET, {"op": "replace", "path": path, "value": 9999})
+    spec = scene.statefulset["spec"]
+    command = next(line for line in _by_hand(page).splitlines() if " patch statefulset " in line)
+    done = _type_in(scene, command)
+    assert done.returncode != 0
+    assert scene.statefulset["spec"] == spec
+    again = scene.run("runbook show", "rollback-release").out
+    assert "Left alone, since somebody else changed it: StatefulSet" in again
+    scene.edit(Kind.STATEFUL_SET, {"op": "replace", "path": path, "value": 9100})
+    assert scene.run("rollback").code == 0
+
+
+def _inits(scene: Scene) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = scene.statefulset["spec"]["template"]["spec"]["initContainers"]
+    return found
+
+
+def _forget(scene: Scene) -> None:
+    """Let the next cutover begin as if there had been none: by hand nobody closes the journal."""
+    for namespace, name in ((scene.namespace, f"seimigrate-{NAME}"), (SYSTEM_NAMESPACE, "seimigrate-run")):
+        scene.controlplane.admin.request("DELETE", path_of(Kind.CONFIG_MAP, namespace, name))
+
+
+def _by_hand(page: str) -> str:
+    """Give the commands under "By hand" and under "Verify"."""
+    by_hand = page.partition("### By hand")[2].partition("## After")[0]
+    return "".join(re.findall(r"^```sh\n(.*?)^```$", by_hand, re.MULTILINE | re.DOTALL))
+
+
+def _type_in(scene: Scene, script: str) -> subprocess.CompletedProcess[str]:
+    """Type commands as they stand, stopping at the first one that fails."""
+    kubectl = scene.controlplane.programs / "kubectl"
+    if not os.access(kubectl, os.X_OK):
+        pytest.skip(f"no real kubectl: {kubectl} is missing")
+    path = [str(kubectl.parent), str(Path(sys.executable).parent), os.environ["PATH"]]
+    kubeconfig = scene.controlplane.kubeconfig("admin", scene.folder / "admin.kubeconfig")
+    return subprocess.run(
+        ["bash", "-eu", "-o", "pipefail", "-c", script],
+        env=os.environ | {"PATH": ":".join(path), "KUBECONFIG": str(kubeconfig), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
