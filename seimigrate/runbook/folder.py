@@ -13,7 +13,7 @@ from pathlib import Path
 
 from seimigrate import resources
 from seimigrate.domain.plan import StageName
-from seimigrate.domain.steps import CHANGING, PASSED, StepName, Ways
+from seimigrate.domain.steps import CHANGING, StepName, Ways
 from seimigrate.planfile.problems import Place, Problem, short, suggest
 from seimigrate.runbook.pages import PROGRAM, Page, RunbookError
 from seimigrate.runbook.reading import read_page
@@ -137,8 +137,8 @@ def _complaints(page: Page) -> Iterator[tuple[int, str]]:
     if page.decides != PROGRAM and not any(at < first for at in confirms):
         who = f'"{short(page.decides)}" decides'
         yield first, f'{who}, so a step "{StepName.CONFIRM}" must come before this one (or decides: {PROGRAM})'
-    if page.steps and page.steps[-1].step.do in PASSED and page.steps[-1].step.do is not StepName.NOTIFY:
-        yield page.steps[-1].line, f'step "{page.steps[-1].step.do}" has nothing after it to stand in front of'
+    if StepName.RELEASE in before and page.steps[-1].step.do is not StepName.RELEASE:
+        yield page.steps[-1].line, f'step "{page.steps[-1].step.do}" comes after "release", which ends the way back'
 
 
 def _of_stages(runbooks: Runbooks, *, complete: bool) -> Iterator[Problem]:

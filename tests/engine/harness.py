@@ -147,6 +147,7 @@ class Scene:
         force: bool = False,
         accept: bool = True,
         ways: Ways | None = None,
+        passed: tuple[int, ...] = (),
     ) -> Run:
         """Give a run as a new process would make it; it takes the lock over from the last one."""
         if lock is None:
@@ -171,6 +172,7 @@ class Scene:
                 goal=goal,
                 accept_unjudged_policy=accept,
                 force=force,
+                passed=passed,
             ),
             "test",
             report,

@@ -143,3 +143,11 @@ def test_pages_of_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     assert any(each.startswith(f"{EXPOSE}:2:1: is not UTF-8") for each in findings(folder))
     with pytest.raises(RunbookError, match="cannot be read"):
         read_runbooks(str(tmp_path / "nowhere"))
+
+
+def test_nothing_comes_after_the_release(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    file = folder / EXPOSE
+    file.write_text(file.read_text() + "\n```step\ndo: notify\nsay: hm\n```\n")
+    [found] = findings(folder)
+    assert 'step "notify" comes after "release", which ends the way back' in found
