@@ -17,7 +17,7 @@ E2E_ARGS ?= -n 2 --dist loadfile -rP
 # True where go is there and its version is 1.26 or newer.
 GO_1_26 = [[ "$$(go env GOVERSION 2>/dev/null)" =~ ^go1\.([0-9]+) ]] && (( BASH_REMATCH[1] >= 26 ))
 
-.PHONY: help demo test e2e lint check lock wheel clean
+.PHONY: help demo test e2e lint check docs lock wheel clean
 
 help:
 	@echo "make demo    a cutover in memory: nothing but Python is needed"
@@ -25,6 +25,7 @@ help:
 	@echo "make e2e     tests on a real one-node cluster: root, Debian-like Linux, Go 1.26+; 15 minutes to build, once"
 	@echo "make lint    ruff, mypy --strict, import contracts"
 	@echo "make check   lint and test"
+	@echo "make docs    write the stage table and the command reference anew, from the code"
 	@echo "make wheel   build the wheel into dist/"
 	@echo "make lock    renew requirements.lock (the only target that chooses versions)"
 
@@ -61,6 +62,9 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 check: lint test
+
+docs: $(STAMP)
+	$(BIN)/python docs/generate.py
 
 wheel: $(STAMP)
 	$(BIN)/python -m hatchling build -t wheel

@@ -56,7 +56,7 @@ def show(
     text = found.text
     if key is not None:
         session = shell.open_session(connect)
-        look = looking.Look(session.cluster, Selection((key,), (key[0],)), plan)
+        look = looking.Look(session.cluster, Selection((key,), (key[0],)), plan, session.clock)
         record, view = look.records[key], look.at(key)
         if view.statefulset is None:
             raise SeimigrateError(f"there is no StatefulSet {node}", hint=f"kubectl -n {key[0]} get statefulsets")

@@ -103,7 +103,7 @@ def _number(page: Page, start: str) -> int:
 def _dry(
     session: Session, plan: Plan, found: Selection, key: Key, page: Page, ways: Ways, passed: tuple[int, ...]
 ) -> DryRunNode:
-    look = looking.Look(session.cluster, Selection((key,), found.namespaces), plan)
+    look = looking.Look(session.cluster, Selection((key,), found.namespaces), plan, session.clock)
     record, view, now = look.records[key], look.at(key), session.clock.now()
     options = beginning.Options(run="dry-run", strategy=plan.strategy, ways=ways, passed=passed)
     if record is None:
@@ -119,7 +119,7 @@ def _dry(
             StepLine(
                 number=number + 1,
                 do=each.step.do.value,
-                about=each.step.text or each.expect,
+                about=each.expect or each.step.text,
                 otherwise=otherwise.value if otherwise else None,
                 state="left out" if number in passed else state,
             )

@@ -177,10 +177,12 @@ def _next_stage(at: Situation) -> Action:
 
 
 def _hold(at: Situation) -> Action:
+    """Put our label on StatefulSet and Service; a dry run under the controller's field manager is denied."""
     return hold(at) or at.unproven() or _next_stage(at)
 
 
 def _check(at: Situation) -> Action:
+    """See that nothing blocks the node; the sidecar tells its tasks, and none is in progress."""
     if (judge := at.judge()) is not None:
         return judge
     found = checks.blockers(at.seen, at.plan, accept_unjudged_policy=at.record.accept_unjudged_policy)
@@ -252,16 +254,19 @@ def _intend_write(at: Situation, kind: str, changes: tuple[Change, ...]) -> Acti
 
 
 def _expose(at: Situation) -> Action:
+    """Write it, together with what follows where a pod could not start otherwise."""
     return _write(at) or _next_stage(at)
 
 
 def _ready(at: Situation) -> Action:
+    """Replace the pod, mark it ready if its sidecar asks; it is Ready, public health and metrics answer 200."""
     if at.record.strategy is Strategy.MERGED:
         return _next_stage(at)
     return _write(at) or rollout(at) or _public_gate(at) or _next_stage(at)
 
 
 def _enforce(at: Situation) -> Action:
+    """As ready; and from the proxy itself anonymous metrics answer 401, authorised tasks 200."""
     return _write(at) or rollout(at) or _public_gate(at) or _proxy_gate(at) or _next_stage(at)
 
 

@@ -11,7 +11,20 @@ import pytest
 from seimigrate import __version__
 
 COMMANDS = [
-    *("plan", "apply", "status", "verify", "rollback", "hold", "guard", "unlock", "schema", "completion", "policy")
+    *(
+        "plan",
+        "apply",
+        "status",
+        "verify",
+        "rollback",
+        "hold",
+        "guard",
+        "runbook",
+        "unlock",
+        "schema",
+        "completion",
+        "policy",
+    )
 ]
 PROBE = """
 import sys

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from seimigrate.adapters.api import ApiCluster, path_of
+from seimigrate.adapters.clock import SystemClock
 from seimigrate.cli import breakglass
 from seimigrate.cli.looking import Look
 from seimigrate.cli.selection import Selection
@@ -58,7 +59,7 @@ def test_in_each_mode_and_from_each_stage_the_patches_of_the_bundle_put_every_fi
     before = (scene.statefulset["spec"], scene.service["spec"])
     cluster, plan, key = ApiCluster(scene.controlplane.admin), read_plan(str(scene.plan)), (scene.namespace, NAME)
     for strategy in Strategy:
-        look = Look(cluster, Selection((key,), (scene.namespace,)), plan)
+        look = Look(cluster, Selection((key,), (scene.namespace,)), plan, SystemClock())
         breakglass.write(str(tmp_path), look, [key], strategy, None)
         view = look.at(key)
         assert view.statefulset is not None
