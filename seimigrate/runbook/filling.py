@@ -66,7 +66,7 @@ def _role(statefulset: Object | None) -> str:
 
 def _quoted(operations: Sequence[Operation]) -> str:
     """Write a patch for a shell; the API server compares tests of strings with <, > and & only in Go's spelling."""
-    text = json.dumps([*operations])
+    text = json.dumps([*operations], sort_keys=True)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return shlex.quote(text)
