@@ -10,24 +10,14 @@ import hashlib
 from enum import StrEnum
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(ge=0)]
+from seimigrate.domain.gates import Gate
+from seimigrate.domain.model import Model, Port, Seconds
+
 GraceSeconds = Annotated[float, Field(ge=30)]
 """Never less than what the kubelet gives by default: a seid that is killed in mid-commit may not start again."""
 S = TypeVar("S", bound=float)
-
-
-def _camel(name: str) -> str:
-    head, *tail = name.split("_")
-    return head + "".join(part.title() for part in tail)
-
-
-class Model(BaseModel):
-    """A frozen part of a plan file; its keys are camelCase there, and unknown ones are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=_camel, populate_by_name=True)
 
 
 class Mode(StrEnum):
@@ -296,6 +286,9 @@ class Plan(Model):
     grace: PerMode[GraceSeconds] = Field(PerMode(default=300), description="seconds that a pod is given to stop")
     release: Release = Release()
     failure: Failure = Failure()
+    gates: tuple[Gate, ...] = Field(
+        (), description="what must hold after the canary and after each wave, in this order"
+    )
 
     def stage(self, name: StageName) -> Stage:
         """Give the stage of that name."""

@@ -25,8 +25,16 @@ _PATTERNS: Mapping[str, str] = {
     "migration": "lower-case letters, digits and dashes, at most 63, like split-listeners",
     "digest": "sha256: and 64 lower-case hexadecimal digits",
     "minimumVersion": "a version like v1.2.3",
+    "condition": "all, any or count, a comparison and a number, like all == 1 or count >= 6",
+    "name": "lower-case letters, digits and dashes, at most 63, like sidecars-up",
+    "path": "a path that begins with /, without spaces",
+    "service": "NAMESPACE/NAME",
+    "pod": "NAMESPACE/NAME",
 }
 """What the models' patterns ask for, by the last key."""
+
+_TAGS: Mapping[str, str] = {"do": "transform", "gate": "kind of gate"}
+"""The keys that choose between models, and what each names."""
 
 
 def explain(error: ErrorDetails, data: object, places: Places) -> Problem:
@@ -38,9 +46,10 @@ def explain(error: ErrorDetails, data: object, places: Places) -> Problem:
     if kind == "missing":
         return Problem(places.of(path[:-1]), path, "is missing")
     if kind == "union_tag_not_found":
-        return Problem(places.of(path), (*path, "do"), "is missing: it names the transform")
+        tag = _tag(error)
+        return Problem(places.of(path), (*path, tag), f"is missing: it names the {_TAGS[tag]}")
     if kind == "union_tag_invalid":
-        path = (*path, "do")
+        path = (*path, _tag(error))
         return Problem(
             places.of(path), path, _unknown_value(_value(path, data), _quoted(error["ctx"]["expected_tags"]))
         )
@@ -48,6 +57,10 @@ def explain(error: ErrorDetails, data: object, places: Places) -> Problem:
     value = _value(path, data)
     message = say(value, error.get("ctx", {}), path) if say is not None else "is not valid here"
     return Problem(places.of(path), path, message)
+
+
+def _tag(error: ErrorDetails) -> str:
+    return str(error["ctx"]["discriminator"]).strip("'")
 
 
 Saying = Callable[[Any, Mapping[str, Any], Path], str]
@@ -84,6 +97,7 @@ _SAYINGS: Mapping[str, Saying] = {
     "model_attributes_type": _must_be("a mapping"),
     "model_type": _must_be("a mapping"),
     "string_pattern_mismatch": _pattern,
+    "string_too_short": _must_be("some text"),
     "string_type": _must_be("text"),
     "tuple_type": _must_be("a list"),
 }
@@ -132,11 +146,11 @@ def _value(path: Path, data: Any) -> Any:
 
 
 def _path(location: tuple[int | str, ...], data: Any) -> Path:
-    """Leave out of a location what is not in the file: the name of the transform whose model was chosen."""
+    """Leave out of a location what is not in the file: the tag by which a model was chosen."""
     path: list[int | str] = []
     for part in location:
         inside = isinstance(data, dict) and part in data
-        if isinstance(data, dict) and not inside and part == data.get("do"):
+        if isinstance(data, dict) and not inside and part in (data.get(tag) for tag in _TAGS):
             continue
         path.append(part)
         data = _value((part,), data)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
+from seimigrate.domain.gates import At
 from seimigrate.domain.images import accepted, parse_image
+from seimigrate.domain.model import Model
 from seimigrate.domain.network.addresses import span
 from seimigrate.domain.plan import (
     Access,
     Containers,
     LabelSelector,
-    Model,
     Peer,
     Ports,
     Sidecars,
@@ -47,6 +49,7 @@ def _complaints(data: Any, sound: Sound) -> Iterator[Complaint]:
         # Python's true equals 1, so the models take it for the version.
         yield ("version",), "must be 1, not the boolean true"
     yield from _parameters(data.get("parameters", {}), sound)
+    yield from _gates(data.get("gates"), sound)
     stages = data.get("stages")
     if isinstance(stages, list):
         names = [_stage_name(stage) for stage in stages]
@@ -213,3 +216,51 @@ def _selector(path: Path, selector: LabelSelector | None) -> Iterator[Complaint]
             yield place, f"must name at least one value for {expression.operator}"
         elif expression.operator in ("Exists", "DoesNotExist") and expression.values:
             yield place, f"must be empty for {expression.operator}"
+
+
+# -------------------------------------------------- gates
+
+
+def _gates(data: Any, sound: Sound) -> Iterator[Complaint]:
+    first: dict[str, int] = {}
+    for index, gate in enumerate(data if isinstance(data, list) else []):
+        path: Path = ("gates", index)
+        if not sound(path):
+            continue
+        if gate["name"] in first:
+            yield (*path, "name"), f"is the name of gates[{first[gate['name']]}] too: each gate needs its own"
+        first.setdefault(gate["name"], index)
+        if gate.get("when") == []:
+            yield (*path, "when"), "must have canary, wave or both"
+        if "at" in gate:
+            yield from _at((*path, "at"), _model(At, gate["at"]))
+
+
+def _at(path: Path, at: At) -> Iterator[Complaint]:
+    given = at.model_dump(exclude_none=True, include={"url", "service", "pod"})
+    if len(given) != 1:
+        yield path, f"must have exactly one of url, service, pod; it has {' and '.join(given) or 'none'}"
+    elif at.url is not None:
+        yield from _url((*path, "url"), at.url, with_token=at.token is not None)
+        if at.port is not None:
+            yield (*path, "port"), "must have no place beside url: write it into the url"
+    elif at.port is None:
+        yield path, "must have a port, to which it is forwarded"
+    if at.token is not None:
+        where = at.token.model_dump(exclude_none=True)
+        if len(where) != 1:
+            yield (*path, "token"), f"must have exactly one of file, env; it has {' and '.join(where) or 'none'}"
+
+
+def _url(path: Path, text: str, *, with_token: bool) -> Iterator[Complaint]:
+    try:
+        url = urlsplit(text)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        host = None
+    if host is None or not re.fullmatch(r"https?://[!-~]+", text):
+        yield path, "is not a url: http:// or https://, a host, and maybe a port"
+    elif url.username is not None or url.password is not None or url.query or url.fragment:
+        yield path, "must have neither a user, nor ?, nor #: a password does not belong into a plan"
+    elif with_token and url.scheme == "http" and host not in ("localhost", "127.0.0.1", "::1"):
+        yield path, "must be https, since a token goes with it"

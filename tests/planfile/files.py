@@ -11,6 +11,18 @@ from seimigrate.resources import plans_dir
 
 TEXT = (plans_dir() / "split-listeners.yaml").read_text()
 
+GATES = """
+gates:
+- gate: prometheus
+  name: up
+  at: {service: monitoring/prometheus, port: 9090, token: {env: PROMETHEUS_TOKEN}}
+  query: up{job="sei"}
+  condition: all == 1
+- {gate: http, name: smoke, at: {pod: sei/probe-0, port: 80}, path: /smoke, when: [wave]}
+- {gate: person, name: look, when: [canary], ask: look at the dashboards}
+"""
+"""A gate of each kind, to be put behind the plan."""
+
 DIGEST = "sha256:" + "0a" * 32
 
 

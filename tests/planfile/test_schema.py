@@ -12,17 +12,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seimigrate.planfile import PlanError, load_plan, plan_schema
-from tests.planfile.files import TEXT
+from tests.planfile.files import GATES, TEXT
 
 SCHEMA = plan_schema()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
-PLAN = yaml.safe_load(TEXT)
+PLAN = yaml.safe_load(TEXT + GATES)
 
 RULES = (
     "is there already", "must have", "changes nothing", "is missing: it belongs", "is misplaced", "must come before",
     "the two must differ", "the containers must differ", "is not a container's name", "must begin with",
     "means nobody", "make two entries of it", "is no block of addresses", "must be empty for", "is none of system:",
     "must name at least", "is not an image reference", "is not known to split",
+    "is the name of", "must have exactly", "must have a port", "is not a url", "must have neither", "must be https",
+    "must have canary", "must have no place",
 )  # fmt: skip
 """What the rules say, which the schema cannot."""
 
