@@ -49,7 +49,8 @@ def begin(view: Seen, plan: Plan, options: Options, now: float, left: Record | N
         image=node["spec"].get("image", ""),
         run=options.run,
         plan=plan.digest,
-        strategy=options.strategy,
+        # A node by itself is its own canary.
+        strategy=Strategy.STAGED if options.strategy is Strategy.MIXED else options.strategy,
         since=now,
         goal=options.goal,
         holds=options.holds,

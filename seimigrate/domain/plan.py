@@ -7,11 +7,13 @@ machine decides with. They are frozen: a plan does not change while it runs.
 from __future__ import annotations
 
 import hashlib
+import json
 from enum import StrEnum
 from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import Field
 
+from seimigrate.domain.fleet.settings import Fleet
 from seimigrate.domain.gates import Gate
 from seimigrate.domain.model import Model, Port, Seconds
 
@@ -221,10 +223,12 @@ class Stage(Model):
 
 
 class Strategy(StrEnum):
-    """Two restarts with a look in between, or one."""
+    """How a node moves: in two restarts with a look in between, or in one; mixed is for a fleet."""
 
     STAGED = "staged"
     MERGED = "merged"
+    MIXED = "mixed"
+    """The canaries staged, the rest merged."""
 
 
 class PerMode(Model, Generic[S]):
@@ -267,11 +271,23 @@ class Release(Model):
     settle: Seconds = Field(65, description="for how long SidecarReady must stay true, two of the controller's polls")
 
 
+class Undo(StrEnum):
+    """Which nodes that had moved go back as well when a run stops."""
+
+    NONE = "none"
+    WAVE = "wave"
+    ALL = "all"
+
+
 class Failure(Model):
     """What happens when a node fails."""
 
-    node: Literal["rollback", "pause"] = "rollback"
-    max_failed: Annotated[int, Field(ge=0)] = Field(0, description="failed nodes that the run may go on after")
+    node: Literal["rollback", "pause"] = Field("rollback", description="what becomes of the node that failed")
+    max_failed: Annotated[int, Field(ge=0)] = Field(
+        0, description="failed nodes that the run may go on after, in all its waves together"
+    )
+    run: Literal["stop", "pause"] = Field("stop", description="what the run does after more than that")
+    undo: Undo = Field(Undo.NONE, description="which nodes that moved in this run go back when it stops")
 
 
 class Plan(Model):
@@ -280,12 +296,13 @@ class Plan(Model):
     version: Literal[1]
     migration: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
     parameters: Parameters = Parameters()
-    strategy: Strategy = Strategy.STAGED
+    strategy: Strategy = Strategy.MIXED
     stages: tuple[Stage, ...]
     deadlines: Deadlines = Deadlines()
     grace: PerMode[GraceSeconds] = Field(PerMode(default=300), description="seconds that a pod is given to stop")
     release: Release = Release()
     failure: Failure = Failure()
+    fleet: Fleet = Fleet()
     gates: tuple[Gate, ...] = Field(
         (), description="what must hold after the canary and after each wave, in this order"
     )
@@ -296,5 +313,7 @@ class Plan(Model):
 
     @property
     def digest(self) -> str:
-        """Give a short digest of everything in the plan."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        """Give a short digest of what becomes of a node by this plan; the fleet's pace may change on the way."""
+        what = self.model_dump(mode="json", exclude={"fleet", "gates", "failure"})
+        content = json.dumps([what, self.failure.node], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]

@@ -30,6 +30,8 @@ _PATTERNS: Mapping[str, str] = {
     "path": "a path that begins with /, without spaces",
     "service": "NAMESPACE/NAME",
     "pod": "NAMESPACE/NAME",
+    "node": "NAMESPACE/NAME",
+    "order": "mode, chain, namespace or label:KEY",
 }
 """What the models' patterns ask for, by the last key."""
 
@@ -80,10 +82,12 @@ def _choice(value: Any, context: Mapping[str, Any], path: Path) -> str:
 
 
 def _pattern(value: Any, _: Mapping[str, Any], path: Path) -> str:
-    return f"must be {_PATTERNS.get(str(path[-1]), 'written differently')}, not {_what(value)}"
+    key = next((str(part) for part in reversed(path) if isinstance(part, str)), "")
+    return f"must be {_PATTERNS.get(key, 'written differently')}, not {_what(value)}"
 
 
 _SAYINGS: Mapping[str, Saying] = {
+    "amount": _must_be('a whole number from 1, or a percentage like "25%"'),
     "bool_type": _must_be("true or false"),
     "dict_type": _must_be("a mapping"),
     "enum": _choice,

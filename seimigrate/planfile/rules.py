@@ -49,6 +49,7 @@ def _complaints(data: Any, sound: Sound) -> Iterator[Complaint]:
         # Python's true equals 1, so the models take it for the version.
         yield ("version",), "must be 1, not the boolean true"
     yield from _parameters(data.get("parameters", {}), sound)
+    yield from _fleet(data.get("fleet"), sound)
     yield from _gates(data.get("gates"), sound)
     stages = data.get("stages")
     if isinstance(stages, list):
@@ -216,6 +217,25 @@ def _selector(path: Path, selector: LabelSelector | None) -> Iterator[Complaint]
             yield place, f"must name at least one value for {expression.operator}"
         elif expression.operator in ("Exists", "DoesNotExist") and expression.values:
             yield place, f"must be empty for {expression.operator}"
+
+
+# -------------------------------------------------- fleet
+
+
+def _fleet(data: Any, sound: Sound) -> Iterator[Complaint]:
+    """Waves grow: numbers among themselves, and percentages among themselves."""
+    path: Path = ("fleet", "waves")
+    if not isinstance(data, dict) or "waves" not in data or not sound(path):
+        return
+    if not data["waves"]:
+        yield path, "must have at least one size"
+    last: dict[bool, int] = {}
+    for index, size in enumerate(data["waves"]):
+        percent = str(size).endswith("%")
+        number = int(str(size).removesuffix("%"))
+        if number < last.get(percent, 0):
+            yield (*path, index), "must have no smaller size than the wave before it: waves grow"
+        last[percent] = number
 
 
 # -------------------------------------------------- gates

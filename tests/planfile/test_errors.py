@@ -16,7 +16,7 @@ def test_the_projects_own_plan_is_sound() -> None:
 
 
 SCHEMA = [
-    ("strategy: staged", "@@stratgy: staged", 'stratgy: unknown key: did you mean "strategy"?'),
+    ("strategy: mixed", "@@stratgy: mixed", 'stratgy: unknown key: did you mean "strategy"?'),
     ("public: 9100", "@@publik: 9100", 'parameters.ports.publik: unknown key: did you mean "public"?'),
     ("healthPaths", "@@health_paths", 'parameters.health_paths: unknown key: did you mean "healthPaths"?'),
     ("maxFailed", "@@max_failed", 'failure.max_failed: unknown key: did you mean "maxFailed"?'),
@@ -27,7 +27,7 @@ SCHEMA = [
         'parameters.grace: unknown key here: "grace" belongs to the root',
     ),
     ("stuck: 180", "@@qqqq: 1", "deadlines.qqqq: unknown key: valid: gate, ready, stuck, eviction"),
-    ("strategy: staged", "strategy: @@mergd", 'strategy: unknown value "mergd": did you mean "merged"?'),
+    ("strategy: mixed", "strategy: @@mergd", 'strategy: unknown value "mergd": did you mean "merged"?'),
     ("stage: policy", "stage: @@polity", 'stages[6].stage: unknown value "polity": did you mean "policy"?'),
     (
         "stage: hold",
@@ -56,6 +56,12 @@ SCHEMA = [
     ("{default: 300}", "{default: @@0}", "grace.default: must be at least 30, not 0"),
     ("gate: 120", "gate: @@-1", "deadlines.gate: must be at least 0, not -1"),
     ("gate: 120", "gate: @@soon", 'deadlines.gate: must be a number, not the text "soon"'),
+    ("{fleet: 1,", "{fleet: @@0,", "fleet.maxUnavailable.fleet: must be a whole number from 1, or a percentage"),
+    ('"100%"', "@@2.5", "fleet.waves[0]: must be a whole number from 1, or a percentage like"),
+    ('"100%"', "@@0%", "fleet.waves[0]: must be a whole number from 1, or a percentage like"),
+    ("[mode, chain]", "[@@tier]", "fleet.order[0]: must be mode, chain, namespace or label:KEY, not the text"),
+    ("{node: null", "{node: @@full-0", "fleet.canary.node: must be NAMESPACE/NAME, not the text"),
+    ("undo: none", "undo: @@some", 'failure.undo: unknown value "some": '),
     ("seid: seid", "seid: @@7", "parameters.containers.seid: must be text, not 7"),
     ("{default: 300}", "@@300", "grace: must be a mapping, not 300"),
     ("accepted: []", "accepted: @@{}", "parameters.sidecars.accepted: must be a list, not a mapping"),
@@ -161,5 +167,5 @@ def test_a_flood_of_errors_is_cut_short() -> None:
 
 
 def test_control_characters_of_a_file_do_not_reach_the_terminal() -> None:
-    line = error(spoiled(("strategy: staged", 'strategy: "\\e[31m"')))
+    line = error(spoiled(("strategy: mixed", 'strategy: "\\e[31m"')))
     assert "\x1b" not in line

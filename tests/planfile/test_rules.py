@@ -45,6 +45,8 @@ RULES = [
     ("seid: seid", "seid: @@''", "parameters.containers.seid: is not a container's name"),
     ("[/v0/healthz", "[@@v0/healthz", "parameters.healthPaths[0]: must begin with /"),
     ("/v0/metrics]", "@@/v0/livez]", "parameters.healthPaths[3]: is there already"),
+    ('["100%"]', "[5, @@3]", "fleet.waves[1]: must have no smaller size than the wave before it"),
+    ('["100%"]', "@@[]", "fleet.waves: must have at least one size"),
     ("accepted: []", "accepted: [@@{}]", "parameters.sidecars.accepted[0]: must have exactly one of digest"),
     (
         "accepted: []",
@@ -118,8 +120,11 @@ def test_the_rules_for_what_is_sound_are_checked_beside_errors_of_the_format() -
         ("{accepted: [], image: null", "{accepted: [{tag: v2}], image: host:5000/x:v2"),
         ("{accepted: [], image: null", f"{{accepted: [{{digest: '{DIGEST}'}}], image: 'x@{DIGEST}'"),
         ("{accepted: [], image: null", "{accepted: [{minimumVersion: v1.9.0}], image: x:v1.10.0"),
-        ("strategy: staged", "strategy: merged"),
+        ("strategy: mixed", "strategy: merged"),
         ("{default: 300}", "{default: 1e2, fullNode: 30.5}"),
+        ('["100%"]', "[1, 5%, 5, 30%]"),
+        ("[mode, chain]", "[chain, 'label:tier', mode]"),
+        ("{fleet: 1, chain: null", "{fleet: 25%, chain: 1"),
     ],
 )
 def test_what_is_allowed_passes(change: tuple[str, str]) -> None:

@@ -1,0 +1,1 @@
+"""How a fleet moves: order, waves, budgets, the brake."""

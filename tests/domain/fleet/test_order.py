@@ -1,0 +1,110 @@
+"""Who goes first, and in which waves the others follow."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seimigrate.domain.fleet.order import HARM, Candidate, Kind, UnknownCanary, Wave, arrange
+from seimigrate.domain.fleet.settings import Canary, Fleet, at_least, at_most
+from seimigrate.domain.plan import Mode, Strategy
+
+
+def node(key: str, mode: str = "fullNode", chain: str = "a", *, ready: bool = True, **labels: str) -> Candidate:
+    return Candidate(f"sei/{key}", Mode(mode), chain, labels, ready)
+
+
+def shown(waves: tuple[Wave, ...]) -> list[tuple[str, str]]:
+    return [(wave.kind.value, " ".join(key.removeprefix("sei/") for key in wave.nodes)) for wave in waves]
+
+
+FIVE_MODES = [node(mode.value.lower(), mode.value) for mode in Mode]
+
+
+def test_the_canary_is_the_least_harmful_and_then_the_first_of_each_mode_goes() -> None:
+    nodes = [node("full-1"), node("full-0"), node("validator-0", "validator"), node("validator-1", "validator")]
+    assert shown(arrange(nodes, Fleet())) == [
+        ("canary", "full-0"),
+        ("canary", "validator-0"),
+        ("wave", "full-1 validator-1"),
+    ]
+
+
+def test_the_canary_is_of_the_smallest_chain_and_of_a_mode_that_hurts_least() -> None:
+    nodes = [node("a-0"), node("a-1"), node("b-0", chain="b"), node("c-0", "archive", "c")]
+    assert arrange(nodes, Fleet())[0].nodes == ("sei/b-0",)
+
+
+def test_a_node_with_something_in_its_way_is_no_canary() -> None:
+    assert arrange([node("a", ready=False), node("b")], Fleet())[0].nodes == ("sei/b",)
+
+
+def test_a_validator_is_the_canary_only_when_it_was_asked_for() -> None:
+    nodes = [node("validator-0", "validator"), node("full-0", ready=False)]
+    assert shown(arrange(nodes, Fleet())) == [("canary", "full-0 validator-0")]
+    assert arrange(nodes, Fleet(canary=Canary(node="sei/validator-0")))[0].nodes == ("sei/validator-0",)
+    assert arrange(nodes, Fleet(), "sei/full-0")[0].nodes == ("sei/full-0",)
+
+
+def test_a_canary_that_is_not_among_the_nodes_is_refused() -> None:
+    with pytest.raises(UnknownCanary):
+        arrange(FIVE_MODES, Fleet(), "sei/nobody")
+
+
+def test_nodes_are_sorted_as_the_plan_says() -> None:
+    nodes = [node("a", chain="y", tier="2"), node("b", chain="x", tier="2"), node("c", chain="y", tier="1")]
+    labelled = Fleet(order=("label:tier", "chain"), canary=Canary(node="sei/c"))
+    assert shown(arrange(nodes, labelled)) == [("canary", "c"), ("wave", "b a")]
+
+
+def test_waves_grow_and_the_last_size_counts_for_the_rest() -> None:
+    nodes = [node(f"n{index:02}") for index in range(21)]
+    waves = arrange(nodes, Fleet(waves=("1", "10%", "6")))
+    assert [len(wave.nodes) for wave in waves] == [1, 1, 3, 6, 6, 4]
+
+
+def test_canaries_move_in_two_steps_and_the_rest_in_one_unless_told_otherwise() -> None:
+    canary, wave = Wave(Kind.CANARY, ()), Wave(Kind.WAVE, ())
+    assert (canary.strategy(Strategy.MIXED), wave.strategy(Strategy.MIXED)) == (Strategy.STAGED, Strategy.MERGED)
+    assert (canary.strategy(Strategy.MERGED), wave.strategy(Strategy.STAGED)) == (Strategy.MERGED, Strategy.STAGED)
+
+
+def test_percentages_never_stop_a_fleet_and_never_allow_more_than_they_say() -> None:
+    assert [at_most("30%", of) for of in (0, 1, 3, 4, 10)] == [1, 1, 1, 1, 3]
+    assert [at_least("30%", of) for of in (1, 3, 4, 10)] == [1, 1, 2, 3]
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> tuple[list[Candidate], Fleet]:
+    modes, chains = st.sampled_from([None, *Mode]), st.sampled_from("abc")
+    nodes = [
+        Candidate(f"sei/n{index}", draw(modes), draw(chains), {}, draw(st.booleans()))
+        for index in range(draw(st.integers(0, 25)))
+    ]
+    sizes = draw(st.lists(st.sampled_from(["1", "2", "5", "10%", "50%", "100%"]), min_size=1, max_size=3))
+    order = draw(st.permutations(["mode", "chain", "namespace"]))
+    return nodes, Fleet(waves=tuple(sizes), order=tuple(order))
+
+
+@given(fleets())
+def test_each_node_is_in_one_wave_and_the_first_of_its_mode_is_a_canary(given: tuple[list[Candidate], Fleet]) -> None:
+    nodes, settings = given
+    waves = arrange(nodes, settings)
+    flat = [key for wave in waves for key in wave.nodes]
+    assert sorted(flat) == sorted(candidate.key for candidate in nodes)
+    assert all(wave.nodes for wave in waves)
+    modes = {candidate.key: candidate.mode for candidate in nodes}
+    seen: set[Mode | None] = set()
+    for wave in waves:
+        fresh = [modes[key] for key in wave.nodes if modes[key] not in seen]
+        assert wave.kind is Kind.CANARY or not fresh
+        assert len(fresh) == len(set(fresh))
+        seen |= set(fresh)
+    if waves and any(c.ready and c.mode not in (None, Mode.VALIDATOR) for c in nodes):
+        assert modes[waves[0].nodes[0]] is not Mode.VALIDATOR
+        assert len(waves[0].nodes) == 1
+
+
+def test_every_mode_has_its_place_among_the_harms() -> None:
+    assert sorted(HARM) == sorted(Mode)
