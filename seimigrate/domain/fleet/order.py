@@ -65,7 +65,7 @@ def arrange(candidates: Sequence[Candidate], settings: Fleet, canary: str | None
 
     Raises ``UnknownCanary`` if the node that was named as the canary is not among the nodes.
     """
-    ordered = sorted(candidates, key=lambda node: (*_rank(node, settings.order), node.key))
+    ordered = sorted(candidates, key=lambda node: (*_rank(node, settings.order), not node.ready, node.key))
     first = _canary(ordered, canary or settings.canary.node)
     waves = [Wave(Kind.CANARY, (first.key,))] if first is not None else []
     seen = {first.mode} if first is not None else set()

@@ -13,7 +13,6 @@ from pydantic_core import PydanticCustomError
 
 from seimigrate.domain.model import Model, Seconds
 
-
 _PATTERN = "^([1-9][0-9]{0,8}|([1-9][0-9]?|100)%)$"
 
 
