@@ -11,7 +11,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import urllib3
@@ -33,7 +33,8 @@ Key = tuple[Kind, str, str]
 class WatchedView:
     """The newest known state of all objects of some kinds, in some namespaces or (none named) in all.
 
-    ``optional`` are kinds that the API server need not serve: then there are no objects of them.
+    ``optional`` are kinds that the API server need not serve: then there are no objects of them. ``elsewhere`` are
+    kinds that are watched in another namespace (``""``: all) than the rest.
     """
 
     def __init__(
@@ -43,19 +44,21 @@ class WatchedView:
         namespaces: Collection[str] = (),
         *,
         optional: Collection[Kind] = (),
+        elsewhere: Mapping[Kind, str] | None = None,
     ) -> None:
-        self._kinds = frozenset(kinds) | frozenset(optional)
-        self._namespaces = frozenset(namespaces)
+        near = frozenset(kinds) | frozenset(optional)
+        self._places = {kind: frozenset(namespaces) if kind.resource.namespaced else frozenset() for kind in near}
+        self._places |= {kind: frozenset({where} - {""}) for kind, where in (elsewhere or {}).items()}
         self._changed = threading.Condition()
-        self._objects: dict[Key, Object] = {}
+        self._objects: dict[Kind, dict[tuple[str, str], Object]] = {kind: {} for kind in self._places}
         self._versions: dict[Key, int] = {}  # of deleted objects too: an old answer must not bring them back
         self._changes = 0
         self._noted = 0
         self._failure: SeimigrateError | None = None
         places = [
             (kind, namespace)
-            for kind in sorted(self._kinds, key=lambda each: each.name)
-            for namespace in (sorted(self._namespaces) if kind.resource.namespaced and namespaces else [""])
+            for kind in sorted(self._places, key=lambda each: each.name)
+            for namespace in sorted(self._places[kind]) or [""]
         ]
         shared = connection.fresh(len(places) + 1)
         self._watches = [_Watch(self, shared, kind, where, kind in frozenset(optional)) for kind, where in places]
@@ -86,20 +89,20 @@ class WatchedView:
         self._require_watched(kind, namespace)
         with self._changed:
             self._raise_failure()
-            return self._objects.get((kind, namespace, name))
+            return self._objects[kind].get((namespace, name))
 
     def list(self, kind: Kind, namespace: str = "") -> Sequence[Object]:
         """Give the newest known state of all objects of a kind in a namespace (``""``: all), ordered by name."""
         self._require_watched(kind, namespace)
         with self._changed:
             self._raise_failure()
-            keys = [key for key in self._objects if key[0] is kind and namespace in ("", key[1])]
-            return [self._objects[key] for key in sorted(keys, key=lambda key: key[1:])]
+            objects = self._objects[kind]
+            return [objects[key] for key in sorted(key for key in objects if namespace in ("", key[0]))]
 
     def saw(self, kind: Kind, body: Object) -> None:
         """Take in the answer to a write of ours, unless something newer is known or the kind is not watched."""
-        namespace = body["metadata"].get("namespace", "")
-        if kind in self._kinds and (not self._namespaces or not namespace or namespace in self._namespaces):
+        places = self._places.get(kind)
+        if places is not None and (not places or body["metadata"].get("namespace", "") in places):
             self.took(kind, body)
 
     def wait(self, seconds: float) -> None:
@@ -111,6 +114,11 @@ class WatchedView:
             self._changed.wait_for(lambda: self._failure or self._changes != self._noted, max(0.0, seconds))
             self._noted = self._changes
             self._raise_failure()
+
+    def wake(self) -> None:
+        """Let whoever waits return."""
+        with self._changed:
+            self._tell()
 
     # What the watches tell: from here on nothing is for the engine.
 
@@ -125,9 +133,11 @@ class WatchedView:
         listed = {_key(watch.kind, body) for body in bodies}
         with self._changed:
             changed = [self._take(watch.kind, body, False) for body in bodies]
-            for key in [key for key in self._objects if key[0] is watch.kind and watch.namespace in ("", key[1])]:
+            known = self._objects[watch.kind]
+            for place in [place for place in known if watch.namespace in ("", place[0])]:
+                key = (watch.kind, *place)
                 if key not in listed and self._versions[key] <= int(version):
-                    del self._objects[key]
+                    del known[place]
                     self._versions[key] = int(version)
                     changed.append(True)
             watch.listed = True
@@ -147,9 +157,9 @@ class WatchedView:
             return False
         self._versions[key] = version
         if deleted:
-            self._objects.pop(key, None)
+            self._objects[kind].pop(key[1:], None)
         else:
-            self._objects[key] = body
+            self._objects[kind][key[1:]] = body
         return True
 
     def _tell(self) -> None:
@@ -162,9 +172,8 @@ class WatchedView:
 
     def _require_watched(self, kind: Kind, namespace: str) -> None:
         """Refuse what would look like absence: an object of a kind or namespace that nobody watches."""
-        everywhere = not self._namespaces or not kind.resource.namespaced
-        inside = everywhere or namespace == "" or namespace in self._namespaces
-        if kind not in self._kinds or not inside:
+        places = self._places.get(kind)
+        if places is None or (places and namespace and namespace not in places):
             raise LookupError(f"{kind.resource.plural} in namespace {namespace!r} are not watched")
 
 

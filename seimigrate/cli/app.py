@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None, open_session: OpenSession = connect_
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # an arrow must not break a terminal that has none
     try:
-        with _signals():
+        with _signals(shell):
             app(args=None if argv is None else [*argv], prog_name=_own_name(), obj=shell)
     except SystemExit as ended:
         return _code(ended.code)
@@ -118,8 +118,11 @@ def _code(code: Any) -> int:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """Let ^C, and a kind request to end, come as ``Interrupted``; the second one ends the process at once."""
+def _signals(shell: Shell) -> Iterator[None]:
+    """Let ^C, and a kind request to end, come as ``Interrupted``; the second one ends the process at once.
+
+    Work that can finish its step is asked to, and ends by itself then.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -127,7 +130,10 @@ def _signals() -> Iterator[None]:
     def stop(_number: int, _frame: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        raise Interrupted
+        if shell.on_stop is None:
+            raise Interrupted
+        sys.stderr.write("stops after the step that is being done; ^C again leaves at once\n")
+        shell.on_stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -6,13 +6,13 @@ import getpass
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from seimigrate.cli.afterwards import Afterwards
 from seimigrate.cli.options import Acting, Controller, pair
 from seimigrate.cli.selection import Selection
 from seimigrate.cli.session import Session
-from seimigrate.cli.shell import Shell
+from seimigrate.cli.shell import Interrupted, Shell
 from seimigrate.domain import seen
 from seimigrate.domain.beginning import Options
 from seimigrate.domain.kinds import Kind
@@ -21,7 +21,7 @@ from seimigrate.domain.steps import Ways
 from seimigrate.engine.guard import Guard, Meanwhile
 from seimigrate.engine.hold import HoldKeeper, NoHold, find_accounts
 from seimigrate.engine.ports import Pods, Response, View
-from seimigrate.engine.run import Result, Run
+from seimigrate.engine.run import Company, Result, Run
 from seimigrate.engine.runner import Ports
 from seimigrate.render.guardlines import GuardLines
 from seimigrate.render.lines import Lines
@@ -108,11 +108,17 @@ def carry(
                 force=errand.force,
                 passed=errand.passed,
             )
-            guard = Guard(ports, errand.plan, GuardLines(log), runs=None)
-            carried = replace(ports, view=Meanwhile(view, guard)) if errand.guards else ports
-            run = Run(carried, errand.plan, hold, options, who, Lines(log))
-            run.start(errand.command, errand.selection.namespaces)
-            results = errand.work(run)
+            runs: list[Run] = []
+            guard = Guard(ports, errand.plan, GuardLines(log), None, lambda key: not any(r.carries(key) for r in runs))
+            with session.crew() as crew:
+                company = Company(crew, meanwhile=Meanwhile(guard, crew)) if errand.guards else Company(crew)
+                run = Run(ports, errand.plan, hold, options, who, Lines(log), company)
+                runs.append(run)
+                run.start(errand.command, errand.selection.namespaces)
+                with shell.stopped_by(run.leave):
+                    results = errand.work(run)
+            if run.leaving:
+                raise Interrupted
             ended = Ended(lock.token, results, [_held(view, result) for result in results])
             if then is not None:
                 then(ended, Afterwards(ports, guard, log))

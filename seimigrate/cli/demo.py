@@ -9,11 +9,13 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 
 from seimigrate.cli.app import main as program
 from seimigrate.cli.options import Connect
 from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
+from seimigrate.engine.crew import Inline
 from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View
 from seimigrate.simulation.world import World
 
@@ -61,6 +63,10 @@ class SimulatedSession:
     def view(self, namespaces: Sequence[str], *, guards: bool = False) -> Iterator[View]:
         """Give the view, which is always fresh."""
         yield self.world.view
+
+    def crew(self) -> Executor:
+        """Do the steps one after the other."""
+        return Inline()
 
 
 class Demo:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from seimigrate.cli.kubeconfig import context_namespace
 from seimigrate.cli.options import Connect
-from seimigrate.domain.kinds import LEASE_NAME, Kind, Object
-from seimigrate.engine import guard, hold, observer, rights
+from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
+from seimigrate.engine import crew, guard, hold, observer, rights
 from seimigrate.engine.errors import LockedByAnother, NotFound, SeimigrateError
 from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View
 
@@ -55,6 +56,9 @@ class Session(Protocol):
 
         With ``guards`` it is the little that a guard looks at.
         """
+
+    def crew(self) -> AbstractContextManager[Executor]:
+        """Give who does the steps of a run's nodes; leaving it waits for the steps that are being done."""
 
 
 OpenSession = Callable[[Connect], Session]
@@ -124,56 +128,25 @@ class ClusterSession:
 
     @contextmanager
     def view(self, namespaces: Sequence[str], *, guards: bool = False) -> Iterator[View]:
-        """Watch; with some namespaces only, the controller and the policies are watched apart, in all."""
+        """Watch; the controller and the policies anywhere, and the wishes of people in the system's namespace."""
         from seimigrate.adapters.watch import WatchedView
 
-        started: list[WatchedView] = []
-
-        def watch(kinds: Sequence[Kind], where: Sequence[str], optional: Sequence[Kind]) -> WatchedView:
-            started.append(WatchedView(self._connection, kinds, where, optional=optional))
-            return started[-1].start()
-
+        where = () if "" in namespaces else namespaces
+        if guards:
+            view = WatchedView(self._connection, guard.WATCHED, where, optional=observer.OPTIONAL)
+        else:
+            elsewhere = {**dict.fromkeys(hold.WATCHED, ""), Kind.CONFIG_MAP: SYSTEM_NAMESPACE}
+            kinds, optional = observer.WATCHED, observer.OPTIONAL
+            view = WatchedView(self._connection, kinds, where, optional=optional, elsewhere=elsewhere)
+        view.start()
         try:
-            everywhere = "" in namespaces
-            if guards:
-                yield watch(guard.WATCHED, () if everywhere else namespaces, observer.OPTIONAL)
-            elif everywhere:
-                yield watch((*observer.WATCHED, *hold.WATCHED), (), observer.OPTIONAL)
-            else:
-                near = watch(observer.WATCHED, namespaces, observer.OPTIONAL)
-                yield TwoViews(near, watch(hold.WATCHED, (), ()), hold.WATCHED)
+            yield view
         finally:
-            for view in started:
-                view.stop()
+            view.stop()
 
-
-class TwoViews:
-    """Two views as one: some kinds are seen by the second one, all others by the first."""
-
-    def __init__(self, first: View, second: View, of_second: Sequence[Kind]) -> None:
-        self._first = first
-        self._second = second
-        self._of_second = frozenset(of_second)
-
-    def _of(self, kind: Kind) -> View:
-        return self._second if kind in self._of_second else self._first
-
-    def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """Give the newest known state of an object."""
-        return self._of(kind).get(kind, namespace, name)
-
-    def list(self, kind: Kind, namespace: str = "") -> Sequence[Object]:
-        """Give the newest known state of all objects of a kind."""
-        return self._of(kind).list(kind, namespace)
-
-    def saw(self, kind: Kind, body: Object) -> None:
-        """Take in the answer to a write of ours."""
-        self._of(kind).saw(kind, body)
-
-    def wait(self, seconds: float) -> None:
-        """Wait for the first view; what the second one has heard by then is seen at the next look."""
-        self._first.wait(seconds)
-        self._second.wait(0)
+    def crew(self) -> AbstractContextManager[Executor]:
+        """Give a few threads."""
+        return crew.threads()
 
 
 def cluster_id(cluster: Cluster) -> str:

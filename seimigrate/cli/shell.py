@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -31,6 +32,16 @@ class Shell:
     json: bool = False
     verbose: bool = False
     acting: bool = False
+    on_stop: Callable[[], None] | None = None
+
+    @contextlib.contextmanager
+    def stopped_by(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Meanwhile, let the first ^C only ask the work to stop; otherwise it breaks in as ``Interrupted``."""
+        self.on_stop = stop
+        try:
+            yield
+        finally:
+            self.on_stop = None
 
     def begin(self, output: Output) -> None:
         """Take in how to print, before anything is printed."""

@@ -89,7 +89,7 @@ class LabelExpression(Model):
 class LabelSelector(Model):
     """A label selector, as in Kubernetes; an empty one selects everything."""
 
-    match_labels: dict[str, str] = {}
+    match_labels: dict[str, str] = Field({})
     match_expressions: tuple[LabelExpression, ...] = ()
 
 

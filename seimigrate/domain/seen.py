@@ -137,6 +137,13 @@ def owner(obj: Object) -> Mapping[str, Any]:
     return next((r for r in references if r.get("controller")), {})
 
 
+def network_of(seinode: Object) -> str:
+    """Give the SeiNetwork that a SeiNode belongs to, as namespace/name, ``""`` if it belongs to none."""
+    references = seinode["metadata"].get("ownerReferences", [])
+    name = next((r["name"] for r in references if r.get("kind") == "SeiNetwork"), "")
+    return f"{seinode['metadata']['namespace']}/{name}" if name else ""
+
+
 def owned_by(obj: Object | None, seinode: Object | None) -> bool:
     """Tell whether an object belongs to this very SeiNode."""
     if obj is None or seinode is None:

@@ -7,6 +7,7 @@ It changes nothing in the cluster but its own journal. A run carries one along f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
 from seimigrate.domain import guarding, seen
@@ -20,7 +21,6 @@ from seimigrate.engine import asking
 from seimigrate.engine.errors import Conflict, LockedByAnother, SeimigrateError, Unreachable
 from seimigrate.engine.guardjournal import GuardJournal
 from seimigrate.engine.journal import Journal as NodeJournal
-from seimigrate.engine.ports import View
 from seimigrate.engine.pulse import Runs
 from seimigrate.engine.runner import Ports
 
@@ -91,13 +91,13 @@ class Guard:
         pending = [key for key in held if self._look_after(key)]
         return bool(pending)
 
-    def look_if_due(self) -> None:
-        """Look, unless that was just done: for whoever has other things to do as well; what fails is only told."""
+    def due(self) -> bool:
+        """Tell whether it is time for a look, and take it as done: for whoever has other things to do as well."""
         now = self._ports.clock.now()
         if 0 <= now - self._looked < PACE:
-            return
+            return False
         self._looked = now
-        self.look()
+        return True
 
     def _announce(self, held: Sequence[Key]) -> None:
         try:
@@ -197,25 +197,19 @@ class Guard:
 
 
 class Meanwhile:
-    """A view for a run: whenever the run waits, its guard looks after the nodes that it has done with."""
+    """Lets a guard look after nodes while a run is at work: now and then, one look at a time, done by the crew."""
 
-    def __init__(self, view: View, guard: Guard) -> None:
-        self._view = view
+    def __init__(self, guard: Guard, crew: Executor) -> None:
         self._guard = guard
+        self._crew = crew
+        self._look: Future[bool] | None = None
 
-    def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """Give the newest known state of an object."""
-        return self._view.get(kind, namespace, name)
-
-    def list(self, kind: Kind, namespace: str = "") -> Sequence[Object]:
-        """Give the newest known state of all objects of a kind."""
-        return self._view.list(kind, namespace)
-
-    def saw(self, kind: Kind, body: Object) -> None:
-        """Take in the answer to a write of ours."""
-        self._view.saw(kind, body)
-
-    def wait(self, seconds: float) -> None:
-        """Look after the others, then wait."""
-        self._guard.look_if_due()
-        self._view.wait(seconds)
+    def __call__(self) -> None:
+        """Begin a look if one is due; raises what the last one raised."""
+        if self._look is not None:
+            if not self._look.done():
+                return
+            self._look.result()
+            self._look = None
+        if self._guard.due():
+            self._look = self._crew.submit(self._guard.look)

@@ -6,10 +6,13 @@ Each write replaces exactly the version that was read, so two runs can never bot
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from seimigrate.domain import record as records
+from seimigrate.domain.fleet.campaign import Campaign
 from seimigrate.domain.kinds import JOURNAL_PREFIX, MIGRATION_LABEL, RUN_NAME, SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.domain.record import BadRecord, Record
 from seimigrate.engine.errors import Conflict, LockedByAnother, SeimigrateError, Unreachable
@@ -57,16 +60,28 @@ class Journal:
         self._cluster = cluster
         self._migration = migration
         self._known: dict[tuple[str, str], Object] = {}
+        self._read: set[str] = set()
 
-    def load(self, namespace: str, name: str) -> Record | None:
-        """Read a node's record, ``None`` if it has none yet."""
-        found = self._cluster.get(Kind.CONFIG_MAP, namespace, JOURNAL_PREFIX + name)
-        if found is None:
-            self._known.pop((namespace, name), None)
-            return None
-        record = read(found)
-        self._known[namespace, name] = found
-        return record
+    def read_all(self, namespaces: Iterable[str]) -> None:
+        """Read all records in some namespaces (``""``: all) at once; what is damaged is told when it is needed.
+
+        From then on nothing is read again: whoever else wrote one would make the next write of it fail.
+        """
+        for namespace in namespaces:
+            self._read.add(namespace)
+            for found in self._cluster.list(Kind.CONFIG_MAP, namespace, f"{MANAGED_BY}=seimigrate"):
+                meta = found["metadata"]
+                self._known[meta["namespace"], meta["name"].removeprefix(JOURNAL_PREFIX)] = found
+
+    def load(self, namespace: str, name: str, *, fresh: bool = False) -> Record | None:
+        """Read a node's record, ``None`` if it has none yet; ``fresh`` asks the API server in any case."""
+        key = (namespace, name)
+        if fresh or not {"", namespace} & self._read:
+            found = self._cluster.get(Kind.CONFIG_MAP, namespace, JOURNAL_PREFIX + name)
+            self._known.pop(key, None)
+            if found is not None:
+                self._known[key] = found
+        return read(self._known[key]) if key in self._known else None
 
     def save(self, record: Record) -> Record:
         """Write a node's record; raises ``LockedByAnother`` if somebody else wrote it meanwhile."""
@@ -91,7 +106,11 @@ class RunRecord:
     started: float
     nodes: dict[str, str] = field(default_factory=dict)
     namespaces: tuple[str, ...] = ("",)
+    campaign: Campaign | None = None
     version: int = 1
+
+
+_READER = TypeAdapter(RunRecord)
 
 
 class RunJournal:
@@ -107,21 +126,27 @@ class RunJournal:
         if self._known is None:
             return None
         try:
-            data: dict[str, Any] = json.loads(self._known.get("data", {}).get(KEY, ""))
-            if data.get("version") != 1 or not isinstance(data["nodes"], dict):
-                raise ValueError(f"version {data.get('version')!r}")
-            return RunRecord(**{**data, "namespaces": tuple(data.get("namespaces", ("",)))})
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise SeimigrateError(
-                f"ConfigMap {SYSTEM_NAMESPACE}/{RUN_NAME}, the run's record, is damaged: {error}",
-                hint=f"look at it: kubectl -n {SYSTEM_NAMESPACE} get cm {RUN_NAME} -o yaml",
-            ) from error
+            record = _READER.validate_json(self._known.get("data", {}).get(KEY, ""))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise _damaged(f"{place + ': ' if place else ''}{first['msg']}") from None
+        if record.version != 1:
+            raise _damaged(f"version {record.version!r}")
+        return record
 
     def save(self, record: RunRecord) -> None:
         """Write the run's record; raises ``LockedByAnother`` if somebody else wrote it meanwhile."""
-        text = json.dumps(asdict(record), sort_keys=True, indent=1)
+        text = json.dumps(asdict(record), sort_keys=True, separators=(",", ":"))
         body = _config_map(SYSTEM_NAMESPACE, RUN_NAME, record.migration, text)
         self._known = _write(self._cluster, self._known, body)
+
+
+def _damaged(what: str) -> SeimigrateError:
+    return SeimigrateError(
+        f"ConfigMap {SYSTEM_NAMESPACE}/{RUN_NAME}, the run's record, is damaged: {what}",
+        hint=f"look at it: kubectl -n {SYSTEM_NAMESPACE} get cm {RUN_NAME} -o yaml",
+    )
 
 
 def _config_map(namespace: str, name: str, migration: str, text: str) -> Object:
@@ -150,6 +175,8 @@ def _write(cluster: Cluster, known: Object | None, body: Object) -> Object:
             return found  # it was written: only the answer was lost
         if isinstance(error, Unreachable):
             raise
+        if found is not None and not is_journal(found):
+            read(found)  # tells whose it is
         where = f"{body['metadata']['namespace']}/{body['metadata']['name']}"
         raise LockedByAnother(
             f"journal {where} was written by somebody else meanwhile",

@@ -37,6 +37,8 @@ class Memory:
     score: tuple[str, int] = ("", 0)
     progress: float = 0.0
     judgement: Judgement | None = None
+    conflicts: int = 0
+    unproven_since: float | None = None
 
 
 class Observer:
@@ -51,6 +53,13 @@ class Observer:
     def memory(self, namespace: str, name: str) -> Memory:
         """Give what is remembered of a node, to be written to."""
         return self._memory.setdefault((namespace, name), Memory())
+
+    def versions(self, namespace: str, name: str) -> tuple[str, ...]:
+        """Give what tells whether anything of a node has changed."""
+        kinds = (Kind.SEI_NODE, Kind.STATEFUL_SET, Kind.SERVICE)
+        found = [*(self._view.get(kind, namespace, name) for kind in kinds)]
+        found.append(self._view.get(Kind.POD, namespace, f"{name}-0"))
+        return tuple(obj["metadata"]["resourceVersion"] if obj else "" for obj in found)
 
     def look(self, namespace: str, name: str) -> Seen:
         """See a node as it is now."""

@@ -74,6 +74,9 @@ class View(Protocol):
     def wait(self, seconds: float) -> None:
         """Return when something has changed since the last call, at the latest after ``seconds``."""
 
+    def wake(self) -> None:
+        """Let whoever waits return: something has changed that no watch tells of. May be called by any thread."""
+
 
 @dataclass(frozen=True, slots=True)
 class Response:

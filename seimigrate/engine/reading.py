@@ -33,6 +33,9 @@ class LiveView:
         """Let some time pass."""
         time.sleep(min(seconds, 0.5))
 
+    def wake(self) -> None:
+        """Do nothing: nobody waits."""
+
 
 class Snapshot:
     """A view of what was there when it was made."""
@@ -58,6 +61,9 @@ class Snapshot:
 
     def wait(self, seconds: float) -> None:
         """Nothing changes in a snapshot."""
+
+    def wake(self) -> None:
+        """Do nothing: nobody waits."""
 
 
 def listed(cluster: Cluster, kind: Kind, namespace: str) -> Sequence[Object]:

@@ -1,4 +1,4 @@
-"""A run: one process that holds the lock and carries nodes along, one after the other.
+"""A run: one process that holds the lock and carries nodes forwards, back, or to the hold.
 
 It begins by making sure that no earlier run can still write: the run's record first, then each open journal, then
 the labels and pods of those nodes. Only then does it act.
@@ -6,22 +6,31 @@ the labels and pods of those nodes. Only then does it act.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
-from seimigrate.domain import beginning, checks, prospect
+from seimigrate.domain import beginning
 from seimigrate.domain import seen as seeing
-from seimigrate.domain.beginning import AnotherPlan, Options
+from seimigrate.domain.beginning import Options
 from seimigrate.domain.checks import Blocker
+from seimigrate.domain.fleet.campaign import Campaign, has_failed
+from seimigrate.domain.fleet.order import Wave
 from seimigrate.domain.plan import Plan, StageName
 from seimigrate.domain.record import Outcome, Record
 from seimigrate.domain.seen import Seen
-from seimigrate.engine.errors import SeimigrateError, UsageError
+from seimigrate.engine import muster
+from seimigrate.engine.brake import Brake, without_campaign
+from seimigrate.engine.convoy import Convoy
+from seimigrate.engine.crew import HANDS, Inline
+from seimigrate.engine.drive import Drive, Told
+from seimigrate.engine.errors import SeimigrateError
 from seimigrate.engine.hold import HoldKeeper, NoHold
 from seimigrate.engine.journal import Journal, RunJournal, RunRecord
 from seimigrate.engine.observer import Observer
 from seimigrate.engine.reading import LiveView
 from seimigrate.engine.runner import Ports, Report, Runner
+from seimigrate.engine.scouting import Gates, Scouts
 from seimigrate.engine.survey import Survey
 
 MOVING = "moving"
@@ -51,29 +60,64 @@ class Result:
     @property
     def failed(self) -> bool:
         """Tell whether the node failed, whatever became of it then."""
-        return self.record is not None and (
-            self.record.failure is not None or self.record.outcome in (Outcome.FAILED, Outcome.PAUSED)
-        )
+        return self.record is not None and has_failed(self.record)
+
+
+@dataclass(frozen=True)
+class Company:
+    """Who takes part in a run beside its ports; what is left out is done in this thread, or by nobody.
+
+    ``crew`` does the nodes' steps, ``gates`` asks the plan's gates, ``told`` is told of each step of the fleet, and
+    ``meanwhile`` is called in between.
+    """
+
+    crew: Executor | None = None
+    gates: Gates | None = None
+    told: Told = lambda campaign, step, at: None
+    meanwhile: Callable[[], None] = lambda: None
 
 
 class Run:
     """Carries nodes forwards, back, or to the hold alone."""
 
     def __init__(
-        self, ports: Ports, plan: Plan, hold: HoldKeeper | NoHold, options: Options, who: str, report: Report
+        self,
+        ports: Ports,
+        plan: Plan,
+        hold: HoldKeeper | NoHold,
+        options: Options,
+        who: str,
+        report: Report,
+        company: Company | None = None,
     ) -> None:
         self._ports = ports
         self._plan = plan
         self._hold = hold
         self._options = options
+        self._company = company or Company()
+        self._crew = self._company.crew or Inline()
         self._observer = Observer(ports.view, ports.clock, hold.problem)
         self._journal = Journal(ports.cluster, plan.migration)
         self._run_journal = RunJournal(ports.cluster)
-        self._runner = Runner(ports, self._journal, self._observer, hold, plan, report)
+        runner = Runner(ports, self._journal, self._observer, hold, plan, report)
+        self._convoy = Convoy(ports, runner, self._journal, self._observer, self._crew)
         self._survey = Survey(ports.cluster, ports.clock, plan)
+        self._brake = Brake(ports.cluster, ports.view, options.run, plan.migration)
         self._report = report
         self._who = who
         self._about: RunRecord | None = None
+        self._results: dict[str, Result] = {}
+        self.leaving = False
+
+    def leave(self) -> None:
+        """End as soon as each step that is being done is finished; the next run goes on. For signal handlers."""
+        self.leaving = True
+
+    def carries(self, key: Key) -> bool:
+        """Tell whether a node is on its way in this run."""
+        return "/".join(key) in self._convoy.moving
+
+    # Beginning.
 
     def start(self, command: str, namespaces: Sequence[str] = ("",)) -> None:
         """Write the run's record, take over what an earlier run left open, and put the hold's policies in place.
@@ -90,18 +134,24 @@ class Run:
             started=self._ports.clock.now(),
             nodes=dict(last.nodes) if last else {},
             namespaces=tuple(namespaces),
+            campaign=last.campaign if last else None,
         )
         self._save()
+        self._journal.read_all(namespaces)
         for key in self._about.nodes:
-            self._take_over(*key.split("/", 1))
+            self._take_over(key)
         self._hold.install()
 
-    def _take_over(self, namespace: str, name: str) -> None:
-        record = self._journal.load(namespace, name)
+    def _take_over(self, key: str) -> None:
+        record = self._journal.load(*key.split("/", 1), fresh=True)
         if record is None or record.outcome is not None:
-            self._mark(
-                f"{namespace}/{name}", record.outcome.value if record and record.outcome and record.open else None
-            )
+            # It had come to an end, but the run's record does not say so yet.
+            about = self._record()
+            campaign = about.campaign
+            if record is not None and campaign is not None and about.nodes[key] == MOVING:
+                campaign = campaign.after(record, self._ports.clock.now())
+            self._about = replace(about, campaign=campaign)
+            self._mark(key, record.outcome.value if record and record.outcome and record.open else None)
             return
         record = self._journal.save(record.taken_over(self._options.run))
         live = LiveView(self._ports.cluster)
@@ -109,125 +159,221 @@ class Run:
         ports = replace(self._ports, view=live)
         Runner(ports, self._journal, observer, self._hold, self._plan, self._report).take_over(record)
 
+    def _record(self) -> RunRecord:
+        assert self._about is not None
+        return self._about
+
     def _save(self) -> None:
-        assert self._about is not None
         self._ports.lock.check()
-        self._run_journal.save(self._about)
+        self._run_journal.save(self._record())
 
-    def apply(self, keys: Sequence[Key]) -> list[Result]:
-        """Carry nodes forwards, one after the other, until more have failed than the plan allows.
+    def _mark(self, key: str, state: str | None) -> None:
+        about = self._record()
+        nodes = {k: v for k, v in about.nodes.items() if k != key}
+        if state is not None:
+            nodes[key] = state
+        self._about = replace(about, nodes=nodes)
+        self._save()
 
-        Nodes that an earlier run left on their way come first; raises ``SeimigrateError`` if one of them is not
-        among those asked for, since two would then be on their way at once.
+    # Forwards.
+
+    def apply(
+        self, keys: Sequence[Key], waves: Sequence[Wave] | None = None, canary: str | None = None
+    ) -> list[Result]:
+        """Carry nodes forwards, by canaries and waves, as fast as the plan's budgets allow.
+
+        A campaign over the same nodes that an earlier run left goes on where it was. Raises ``SeimigrateError`` if a
+        node is still on its way that is not among those asked for, and ``UsageError`` for one that is not there.
         """
-        assert self._about is not None
-        left = {tuple(key.split("/", 1)) for key, state in self._about.nodes.items() if state == MOVING}
-        if forgotten := sorted(left - set(keys)):
-            name = "/".join(forgotten[0])
+        left = self._left_on_their_way(keys)
+        mustered = muster.muster(self._observer, self._journal, self._survey, self._plan, self._options, keys)
+        for key in mustered.done:
+            self._results["/".join(key)] = Result(*key, nothing_to_do=True)
+        campaign = self._campaign(mustered, waves, canary, left)
+        self.keep(campaign, tuple(left))
+        for name in left:
+            begun = self.begin(name, campaign)
+            if isinstance(begun, Record):
+                self._convoy.add(begun)
+            else:
+                campaign = campaign.come_out({name: begun})
+        self._hold_networks(keys)
+        campaign = self._drive().run(campaign)
+        self._settle()
+        return self._all_results(campaign)
+
+    def _left_on_their_way(self, keys: Sequence[Key]) -> list[str]:
+        left = [key for key, state in self._record().nodes.items() if state == MOVING]
+        if forgotten := sorted(set(left) - {"/".join(key) for key in keys}):
+            name = forgotten[0]
             raise SeimigrateError(
                 f"{name} is still on its way: an earlier run left it there",
                 hint=f"finish it first: seimigrate apply --node {name}, or seimigrate rollback --node {name}",
             )
-        results: list[Result] = []
-        for key in sorted(keys, key=lambda key: key not in left):
-            results.append(self._apply(*key))
-            if sum(result.failed for result in results) > self._plan.failure.max_failed:
-                break
-        return results
+        return left
 
-    def _apply(self, namespace: str, name: str) -> Result:
-        view = self._observer.look(namespace, name)
-        last = self._journal.load(namespace, name)
-        if view.seinode is None:
-            raise UsageError(f"there is no SeiNode {namespace}/{name}", hint=f"kubectl -n {namespace} get seinodes")
-        if last is None or not last.open:
-            if (settled := self._nothing_to_do(view, last)) is not None:
-                return settled
-            view = replace(view, judgement=self._survey.judge(view))
-            found = checks.blockers(view, self._plan, accept_unjudged_policy=self._options.accept_unjudged_policy)
-            returning = last is not None and last.outcome is Outcome.DONE_HELD
-            if found and not returning:
-                return Result(namespace, name, blockers=tuple(found))
-        return self._carry(self._next_record(view, last))
+    def _campaign(
+        self, mustered: muster.Muster, waves: Sequence[Wave] | None, canary: str | None, left: Sequence[str]
+    ) -> Campaign:
+        """Give the campaign that an earlier run left over these nodes, or a new one."""
+        last = self._record().campaign
+        if last is not None and last.unfinished(left) and mustered.same(last):
+            # Who says apply again wants it to go on.
+            return replace(last, paused="")
+        chosen = tuple(waves) if waves is not None else mustered.arrange(self._plan, canary)
+        return Campaign(chosen, signing=last.signing if last is not None else {})
 
-    def _nothing_to_do(self, view: Seen, last: Record | None) -> Result | None:
-        assert view.seinode is not None
-        meta = view.seinode["metadata"]
-        line = prospect.prospect(view, self._plan, self._options.strategy, last, accept_unjudged=True)
-        if line.done and seeing.hold_of(view.statefulset) is None:
-            return Result(meta["namespace"], meta["name"], nothing_to_do=True)
-        return None
+    def _drive(self) -> Drive:
+        company = self._company
+        return Drive(
+            ports=self._ports,
+            plan=self._plan,
+            options=self._options,
+            journal=self._journal,
+            observer=self._observer,
+            convoy=self._convoy,
+            scouts=Scouts(self._ports, self._plan, self._crew, company.gates),
+            brake=self._brake,
+            books=self,
+            told=company.told,
+            meanwhile=company.meanwhile,
+            left=lambda: self.leaving,
+        )
 
-    def _next_record(self, view: Seen, last: Record | None) -> Record:
-        now = self._ports.clock.now()
-        if last is None:
-            return beginning.begin(view, self._plan, self._options, now)
-        try:
-            return beginning.go_on(last, view, self._plan, self._options, now)
-        except AnotherPlan as error:
-            raise SeimigrateError(
-                f"{error} is on its way by plan {last.plan}, and {self._plan.digest} was given",
-                hint=f"run with the same plan and --set as before, or bring it back: "
-                f"seimigrate rollback --node {last.key}",
-            ) from error
+    def keep(self, campaign: Campaign, moving: tuple[str, ...]) -> None:
+        """Write the run's record; ``moving`` are the nodes on their way or about to be."""
+        about = self._record()
+        others = {key: state for key, state in about.nodes.items() if state != MOVING and key not in moving}
+        self._about = replace(about, nodes={**others, **dict.fromkeys(moving, MOVING)}, campaign=campaign)
+        self._save()
+
+    def begin(self, key: str, campaign: Campaign) -> Record | str:
+        """Give the record with which a node sets out, or how it ended without setting out."""
+        namespace, name = key.split("/", 1)
+        view, last = self._judged(self._look((namespace, name))), self._journal.load(namespace, name)
+        wave = campaign.wave_of(key)
+        strategy = wave.strategy(self._options.strategy) if wave is not None else self._options.strategy
+        options = replace(self._options, strategy=strategy)
+        begun = muster.begin(key, view, last, self._plan, options, self._ports.clock.now())
+        if isinstance(begun, Record):
+            return begun
+        self._results[key] = Result(namespace, name, blockers=begun, nothing_to_do=not begun)
+        return muster.WITHOUT_WAY[bool(begun)]
+
+    def came_out(self, record: Record) -> None:
+        """Take in how a node came out; the next ``keep`` writes it."""
+        self._results[record.key] = Result(record.namespace, record.name, record=record)
+        about = self._record()
+        nodes = {key: state for key, state in about.nodes.items() if key != record.key}
+        if record.open and record.outcome:
+            nodes[record.key] = record.outcome.value
+        self._about = replace(about, nodes=nodes)
+
+    def _settle(self) -> None:
+        """Wait for the steps that are being done: what came of them is journaled before anybody leaves."""
+        while self._convoy.busy():
+            for record in self._convoy.collect():
+                self.came_out(record)
+            self._ports.view.wait(0.05)
+
+    def _all_results(self, campaign: Campaign) -> list[Result]:
+        """Give a result for each node that has come to an end, those of earlier runs of the campaign among them."""
+        for key, outcome in campaign.ended.items():
+            if key not in self._results and outcome in set(Outcome):
+                namespace, name = key.split("/", 1)
+                self._results[key] = Result(namespace, name, record=self._journal.load(namespace, name))
+        return list(self._results.values())
+
+    def _hold_networks(self, keys: Sequence[Key]) -> None:
+        """Hold all children of the SeiNetworks whose children are to move."""
+        networks = {network for key in keys if (network := seeing.network_of(self._look(key).seinode or _NOBODY))}
+        if not networks:
+            return
+        children = muster.children(self._ports.view, networks)
+        held_only = replace(self._options, goal=StageName.HOLD)
+        free = [key for key in children if seeing.hold_of(self._look(key).statefulset) is None]
+        self._in_turn(free, lambda key: self._hold_one(key, held_only), HANDS, lambda result: result.failed)
+
+    def _look(self, key: Key) -> Seen:
+        return self._observer.look(*key)
+
+    def _judged(self, view: Seen) -> Seen:
+        return replace(view, judgement=self._survey.judge(view)) if view.seinode is not None else view
+
+    # To the hold, and back.
 
     def hold(self, keys: Sequence[Key]) -> list[Result]:
         """Hold nodes, whatever their state; those that are held or on their way stay as they are."""
-        return [self._hold_one(*key) for key in keys]
+        return self._in_turn(keys, lambda key: self._hold_one(key, self._options), HANDS, lambda _: False)
 
-    def _hold_one(self, namespace: str, name: str) -> Result:
-        view = self._observer.look(namespace, name)
-        last = self._journal.load(namespace, name)
-        if not seeing.owned_by(view.statefulset, view.seinode):
-            found = checks.blockers(view, self._plan, accept_unjudged_policy=True)
-            return Result(namespace, name, blockers=tuple(found[:1]))
+    def _hold_one(self, key: Key, options: Options) -> Result | Record:
+        view, last = self._look(key), self._journal.load(*key)
+        if (found := muster.unheld(view, self._plan)) is not None:
+            return Result(*key, blockers=(found,))
         held = seeing.hold_of(view.statefulset) is not None
         if last is not None and (last.open or (held and last.outcome is not None and last.outcome.held)):
-            return Result(namespace, name, record=last, nothing_to_do=True)
-        record = beginning.begin(view, self._plan, self._options, self._ports.clock.now(), left=last)
+            return Result(*key, record=last, nothing_to_do=True)
+        record = beginning.begin(view, self._plan, options, self._ports.clock.now(), left=last)
         # Whoever guards it while it is held may bring it back to how it was now, and no further.
         was_ready = record.was_ready or seeing.pod_ready(view.pod)
-        return self._carry(replace(record, held_before=False, was_ready=was_ready))
+        return replace(record, held_before=False, was_ready=was_ready)
 
     def back(self, keys: Sequence[Key], to: StageName | None) -> list[Result]:
         """Bring nodes back, to the end of a stage or all the way, one after the other, until one cannot be."""
-        results: list[Result] = []
-        for key in keys:
-            results.append(self._back(*key, to))
-            if results[-1].outcome in (Outcome.FAILED, Outcome.PAUSED):
-                break
-        return results
+        ends = (Outcome.FAILED, Outcome.PAUSED)
+        return self._in_turn(keys, lambda key: self._back_one(key, to), 1, lambda result: result.outcome in ends)
 
-    def _back(self, namespace: str, name: str, to: StageName | None) -> Result:
-        view = self._observer.look(namespace, name)
-        last = self._journal.load(namespace, name)
+    def _back_one(self, key: Key, to: StageName | None) -> Result | Record:
+        view, last = self._look(key), self._journal.load(*key, fresh=True)
         held = seeing.hold_of(view.statefulset) is not None
         if last is None and not held:
-            return Result(namespace, name, nothing_to_do=True)
+            return Result(*key, nothing_to_do=True)
         now = self._ports.clock.now()
         try:
             record = last if last is not None else beginning.begin(view, self._plan, self._options, now)
             if not record.changes and not held and not record.open:
-                return Result(namespace, name, nothing_to_do=True)
-            return self._carry(beginning.go_back(record, view, self._options, to, now))
+                return Result(*key, nothing_to_do=True)
+            return beginning.go_back(record, view, self._options, to, now)
         except LookupError as error:
             raise SeimigrateError(
-                f"{namespace}/{name} cannot be brought back: {error}",
-                hint=f"kubectl -n {namespace} get seinode,statefulset {name}",
+                f"{'/'.join(key)} cannot be brought back: {error}",
+                hint=f"kubectl -n {key[0]} get seinode,statefulset {key[1]}",
             ) from error
 
-    def _carry(self, record: Record) -> Result:
-        """Carry one node; the run's record says so before it starts and after it ended."""
-        assert self._about is not None
-        self._mark(record.key, MOVING)
-        last = self._runner.carry(self._journal.save(record))
-        self._mark(record.key, last.outcome.value if last.open and last.outcome else None)
-        return Result(record.namespace, record.name, record=last)
+    def _in_turn(
+        self, keys: Sequence[Key], begin: Callable[[Key], Result | Record], width: int, last: Callable[[Result], bool]
+    ) -> list[Result]:
+        """Carry nodes in order, at most ``width`` at once, until ``last`` says of a result that no other follows."""
+        results: dict[str, Result] = {}
+        waiting, ends = list(keys), False
+        while (waiting and not ends and not self.leaving) or self._convoy.moving:
+            while waiting and not ends and not self.leaving and len(self._convoy.moving) < width:
+                key = waiting.pop(0)
+                begun = begin(key)
+                if isinstance(begun, Record):
+                    self._mark(begun.key, MOVING)
+                    self._convoy.add(begun)
+                else:
+                    results["/".join(key)] = begun
+                    ends = ends or last(begun)
+            self._step()
+            for record in self._convoy.collect():
+                results[record.key] = Result(record.namespace, record.name, record=record)
+                ends = ends or last(results[record.key])
+                self._mark(record.key, record.outcome.value if record.open and record.outcome else None)
+            if self.leaving:
+                self._settle()
+                break
+        return [results[key] for key in ("/".join(each) for each in keys) if key in results]
 
-    def _mark(self, key: str, state: str | None) -> None:
-        assert self._about is not None
-        nodes = {k: v for k, v in self._about.nodes.items() if k != key}
-        if state is not None:
-            nodes[key] = state
-        self._about = replace(self._about, nodes=nodes)
-        self._save()
+    def _step(self) -> None:
+        """Let each node do its next step; answer wishes, that there is no campaign; wait if nothing is to be done."""
+        if asked := self._brake.heard():
+            self._brake.answer(without_campaign(asked))
+        self._company.meanwhile()
+        self._convoy.go_on()
+        if self._convoy.moving and (seconds := min(self._convoy.rests_until() - self._ports.clock.now(), 1.0)) > 0:
+            self._ports.view.wait(seconds)
+
+
+_NOBODY = {"metadata": {"namespace": ""}}

@@ -1,4 +1,7 @@
-"""Carries one node along: look, let the machine decide, do that one thing, look again."""
+"""Gets one node a step further: look, let the machine decide, do that one thing.
+
+Steps of different nodes may be done side by side; of one node there is at most one at a time.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ from seimigrate.engine.survey import Survey
 
 LONGEST_WAIT = 5.0
 """Seconds after which a waiting node is looked at even if nothing changed: deadlines pass without an event."""
+UNREACHABLE_WAIT, CONFLICT_WAIT, UNPROVEN_WAIT = 1.0, 0.05, 0.5
+"""Seconds before a node is looked at again after no answer, a conflict, a hold that did not deny yet."""
 PATIENCE_WITH_CONFLICTS = 10
 """Conflicts in a row after which a write is given up: somebody writes the object faster than we can read it."""
 KINDS = {"StatefulSet": Kind.STATEFUL_SET, "Service": Kind.SERVICE}
@@ -50,8 +55,20 @@ Report = Callable[[Record, Action], None]
 """Is told of each action before it is done."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """What came of a step: the node's record now, and for how many seconds there is nothing to do unless it changes.
+
+    ``ended`` tells that it came to the end of its way, or to where a person has to decide.
+    """
+
+    record: Record
+    wait: float = 0.0
+    ended: bool = False
+
+
 class Runner:
-    """Carries nodes along, one call at a time."""
+    """Gets nodes further, one step a call."""
 
     def __init__(
         self, ports: Ports, journal: Journal, observer: Observer, hold: Keeper, plan: Plan, report: Report
@@ -63,75 +80,78 @@ class Runner:
         self._plan = plan
         self._report = report
         self._survey = Survey(ports.cluster, ports.clock, plan)
-        self._conflicts = 0
-        self._unproven_since: float | None = None
 
-    def carry(self, record: Record) -> Record:
-        """Carry a node to the end of its way, or to where a person has to decide; gives its last record.
+    def step(self, record: Record) -> Stepped:
+        """Look at a node and do one thing.
 
         Raises ``LockedByAnother`` when another run took over, and other errors of the API as they are.
         """
-        while True:
-            view = self._observer.look(record.namespace, record.name)
-            action = machine.next_action(record, view, self._plan, self._ports.clock.now())
-            self._report(record, action)
-            if isinstance(action, Stop):
-                return record
-            try:
-                record = self._do(action, record, view)
-            except Unreachable:
-                # Whatever was sent may have been done: what is seen next tells. The lease bounds this.
-                self._ports.view.wait(1.0)
+        view = self._observer.look(record.namespace, record.name)
+        action = machine.next_action(record, view, self._plan, self._ports.clock.now())
+        self._report(record, action)
+        if isinstance(action, Stop):
+            return Stepped(record, ended=True)
+        try:
+            return self._do(action, record, view)
+        except Unreachable:
+            # Whatever was sent may have been done: what is seen next tells. The lease bounds this.
+            return Stepped(record, UNREACHABLE_WAIT)
 
     def take_over(self, record: Record) -> None:
         """Make every patch and delete that an earlier run might still send for a node miss."""
         while (action := machine.takeover(record, self._observer.look(record.namespace, record.name))) is not None:
             self._report(record, action)
-            self._do(action, record, self._observer.look(record.namespace, record.name))
+            stepped = self._do(action, record, self._observer.look(record.namespace, record.name))
+            if stepped.wait:
+                self._ports.view.wait(stepped.wait)
 
-    def _do(self, action: Action, record: Record, view: Seen) -> Record:
+    def _do(self, action: Action, record: Record, view: Seen) -> Stepped:
         self._ports.lock.check()
         match action:
             case Note():
                 self._observer.memory(record.namespace, record.name).performed = None
-                return self._journal.save(action.record)
+                return Stepped(self._journal.save(action.record))
             case Perform():
-                self._write(record, lambda: self._perform(record, view, action.intent))
+                return self._write(record, lambda: self._perform(record, view, action.intent))
             # Whoever took over wrote the journal first. So a run that can still write it is the last one.
             case Relabel():
                 record = self._journal.save(record)
-                self._write(record, lambda: self._relabel(record, view, action))
+                return self._write(record, lambda: self._relabel(record, view, action))
             case Fence():
                 record = self._journal.save(record)
-                self._write(record, lambda: self._fence(record, view, action))
+                return self._write(record, lambda: self._fence(record, view, action))
             case ProveHold():
-                self._prove(record, view)
+                return self._prove(record, view)
             case Ask():
                 self._ask(record, view, action.questions)
+                return Stepped(record)
             case Judge():
                 judgement = self._survey.judge(view)
                 self._observer.memory(record.namespace, record.name).judgement = judgement
+                return Stepped(record)
             case Wait():
-                self._ports.view.wait(min(action.seconds, LONGEST_WAIT))
+                return Stepped(record, min(action.seconds, LONGEST_WAIT))
             case Stop():
-                pass
+                return Stepped(record, ended=True)
             case _:
                 assert_never(action)
-        return record
 
-    def _write(self, record: Record, write: Callable[[], None]) -> None:
+    def _write(self, record: Record, write: Callable[[], None]) -> Stepped:
         """Write once; if the object was not what we thought, look at it anew, and let the machine decide anew."""
+        memory = self._observer.memory(record.namespace, record.name)
         try:
             write()
-            self._conflicts = 0
+            memory.conflicts = 0
+            return Stepped(record)
         except (Conflict, ConflictingChange, NotFound) as error:
-            self._conflicts += 1
-            if self._conflicts > PATIENCE_WITH_CONFLICTS:
+            memory.conflicts += 1
+            if memory.conflicts > PATIENCE_WITH_CONFLICTS:
                 raise SeimigrateError(
-                    f"writing {record.key} failed {self._conflicts} times in a row: {error}",
+                    f"writing {record.key} failed {memory.conflicts} times in a row: {error}",
                     hint="see who else writes it: kubectl get statefulset -o yaml --show-managed-fields",
                 ) from error
             self._refresh(record)
+            return Stepped(record, CONFLICT_WAIT)
 
     def _refresh(self, record: Record) -> None:
         for kind, name in (
@@ -142,7 +162,6 @@ class Runner:
             found = self._ports.cluster.get(kind, record.namespace, name)
             if found is not None:
                 self._ports.view.saw(kind, found)
-        self._ports.view.wait(0.05)
 
     def _perform(self, record: Record, view: Seen, intent: Intent) -> None:
         memory = self._observer.memory(record.namespace, record.name)
@@ -224,20 +243,20 @@ class Runner:
         name = view.pod["metadata"]["name"]
         self._ports.view.saw(Kind.POD, self._ports.cluster.patch(Kind.POD, record.namespace, name, operations))
 
-    def _prove(self, record: Record, view: Seen) -> None:
+    def _prove(self, record: Record, view: Seen) -> Stepped:
         assert view.statefulset is not None
         now = self._ports.clock.now()
+        memory = self._observer.memory(record.namespace, record.name)
         if self._hold.prove(view.statefulset, view.service):
-            self._observer.memory(record.namespace, record.name).proven = now
-            self._unproven_since = None
-            return
-        self._unproven_since = now if self._unproven_since is None else self._unproven_since
-        if now - self._unproven_since > self._plan.deadlines.gate:
+            memory.proven, memory.unproven_since = now, None
+            return Stepped(record)
+        memory.unproven_since = now if memory.unproven_since is None else memory.unproven_since
+        if now - memory.unproven_since > self._plan.deadlines.gate:
             raise SeimigrateError(
                 f"the hold of {record.key} does not work: a write under the controller's name was not denied",
                 hint="kubectl get validatingadmissionpolicy seimigrate-hold -o yaml shows what is wrong with it",
             )
-        self._ports.view.wait(0.5)
+        return Stepped(record, UNPROVEN_WAIT)
 
     def _ask(self, record: Record, view: Seen, questions: tuple[Question, ...]) -> None:
         memory = self._observer.memory(record.namespace, record.name)

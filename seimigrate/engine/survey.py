@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,6 +55,7 @@ class Survey:
         self._plan = plan
         self._account = account
         self._read: Read | None = None
+        self._lock = threading.Lock()
 
     def judge(self, view: Seen) -> Judgement:
         """Judge who can reach a node as it will be after its cutover, and who counts on what goes away.
@@ -70,9 +72,10 @@ class Survey:
 
     def read(self) -> Read:
         """Give what the cluster shows, read anew if it is old."""
-        if self._read is None or self._clock.now() - self._read.at >= LASTS:
-            self._read = self._look()
-        return self._read
+        with self._lock:  # many nodes are judged side by side, by what was read once
+            if self._read is None or self._clock.now() - self._read.at >= LASTS:
+                self._read = self._look()
+            return self._read
 
     def _look(self) -> Read:
         cluster = self._cluster

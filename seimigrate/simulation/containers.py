@@ -21,6 +21,7 @@ class Switches:
     stop_seconds: float = 5.0
     lag_seconds: float = 0.0
     halted: bool = False
+    signs: bool = True
 
 
 @dataclass(slots=True)

@@ -169,11 +169,14 @@ class Kubelet:
             except (NotFound, Conflict):
                 return
         volume = self.volume(namespace, node)
-        running = SimulatedPod(pod, volume, switches, self.settings, self.log, self._authorise)
+        running = SimulatedPod(pod, volume, switches, self.settings, self.log, self._authorise, self._running)
         self._pods[pod["metadata"]["uid"]] = running
         self.log.add(
             time=now, namespace=namespace, pod=name, uid=running.uid, event="pod-bound", containers=_summary(pod)
         )
+
+    def _running(self) -> list[SimulatedPod]:
+        return list(self._pods.values())
 
     def _begin_end(self, uid: str, pod: Object, now: float) -> None:
         """Give a pod its grace, or less of it than before if somebody asked again."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from seimigrate.domain.kinds import Object
 from seimigrate.engine.ports import Response
+from seimigrate.simulation import chain
 from seimigrate.simulation import sidecar as sidecar_model
 from seimigrate.simulation.containers import (
     Container,
@@ -50,6 +51,7 @@ class SimulatedPod:
         settings: Settings,
         log: RequestLog,
         authorise: Authorizer,
+        pods: Callable[[], Iterable[SimulatedPod]] = lambda: (),
     ) -> None:
         metadata, spec = pod["metadata"], pod["spec"]
         self.namespace, self.name, self.uid = metadata["namespace"], metadata["name"], metadata["uid"]
@@ -61,6 +63,8 @@ class SimulatedPod:
         self.changed = True
         self.ending = False
         self._authorise = authorise
+        self._pods = pods
+        self._labels = labels_of(pod)
 
     # The pod's life.
 
@@ -325,8 +329,22 @@ class SimulatedPod:
             return Response(417 if lagging else 200, f'{{"current_height": "{height}", "lag": "{9999 * lagging}"}}')
         if path.startswith("/status"):
             info = f'{{"latest_block_height": "{height}", "catching_up": {str(lagging).lower()}}}'
-            return Response(200, f'{{"node_info": {{}}, "sync_info": {info}, "validator_info": {{}}}}')
+            own = f'{{"address": "{chain.address(self.namespace, self.node)}"}}'
+            return Response(200, f'{{"node_info": {{}}, "sync_info": {info}, "validator_info": {own}}}')
+        if path.startswith("/commit"):
+            asked = path.partition("height=")[2]
+            return Response(200, chain.commit(int(asked or height), self._signatures(now)))
         return Response(404, "")
+
+    def _signatures(self, now: float) -> Iterator[tuple[str, bool]]:
+        """Say of each validator of this pod's chain whether it signs now."""
+        for pod in self._pods():
+            if chain.is_validator(pod._labels) and pod._labels["sei.io/chain"] == self._labels.get("sei.io/chain"):
+                yield chain.address(pod.namespace, pod.node), pod._signs(now)
+
+    def _signs(self, now: float) -> bool:
+        seid = self.container(SEID)
+        return seid is not None and seid.running and seid.serving_at <= now and self.switches.signs
 
     def _open(self, port: int, now: float, *, loopback: bool = False) -> bool:
         for entry in self.containers:

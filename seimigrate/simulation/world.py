@@ -69,6 +69,9 @@ class MemoryView:
         """Let the world go on until something changes, at most for these seconds."""
         self._world.wait(seconds)
 
+    def wake(self) -> None:
+        """Do nothing: nobody waits."""
+
 
 class World:
     """One cluster with the old controller, ready for nodes; ``log`` is what its pods were asked."""

@@ -15,11 +15,9 @@ import structlog
 from seimigrate.cli import exits
 from seimigrate.cli.exits import Exit
 from seimigrate.cli.kubeconfig import context_namespace
-from seimigrate.cli.session import TwoViews
 from seimigrate.domain.actions import Note, Perform, Wait
 from seimigrate.domain.changes import Change
 from seimigrate.domain.checks import Blocker
-from seimigrate.domain.kinds import Kind
 from seimigrate.domain.plan import StageName, Strategy
 from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
 from seimigrate.engine.run import Result
@@ -113,17 +111,6 @@ class TestNamespace:
         (tmp_path / "a").write_text("{")
         assert context_namespace(None, str(tmp_path / "a")) == "default"
         assert context_namespace(None, str(tmp_path / "absent")) == "default"
-
-
-def test_two_views_are_one() -> None:
-    near, far = World(), World()
-    near.add_namespace("near")
-    view = TwoViews(near.view, far.view, [Kind.DEPLOYMENT])
-    assert view.get(Kind.NAMESPACE, "", "near") is not None
-    far.cluster.put(Kind.DEPLOYMENT, {"metadata": {"namespace": "default", "name": "far"}, "spec": {}})
-    assert view.get(Kind.DEPLOYMENT, "default", "far") is not None
-    assert near.view.get(Kind.DEPLOYMENT, "default", "far") is None
-    assert [deployment["metadata"]["name"] for deployment in view.list(Kind.DEPLOYMENT, "default")] == ["far"]
 
 
 class TestLines:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from unittest.mock import patch
 from seimigrate.cli.app import main
 from seimigrate.cli.options import Connect
 from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.engine.crew import Inline
 from seimigrate.engine.errors import LockedByAnother
 from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View
 from seimigrate.simulation.locks import MemoryLock
@@ -76,6 +78,10 @@ class WorldSession:
         if self.on_view is not None:
             self.on_view()
         yield self.world.view
+
+    def crew(self) -> Executor:
+        """Do the steps one after the other."""
+        return Inline()
 
 
 class Terminal(io.StringIO):

@@ -55,6 +55,9 @@ class OldView:
     def wait(self, seconds: float) -> None:
         self._view.wait(seconds)
 
+    def wake(self) -> None:
+        """Do nothing: nobody waits."""
+
 
 def _sleep_at(number: int, *, back: bool, finish: bool) -> tuple[Scene, bool, list[Request]]:
     """Let a run sleep right before its ``number``-th act, while another takes over; give what it did afterwards."""

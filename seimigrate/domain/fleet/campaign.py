@@ -70,6 +70,11 @@ class Campaign:
         begun = {*self.ended, *moving}
         return [key for wave in self.waves[self.wave :] for key in wave.nodes if key not in begun]
 
+    def unfinished(self, moving: Iterable[str]) -> bool:
+        """Tell whether there is something left to do."""
+        on_their_way = list(moving)
+        return bool(self.undo or on_their_way or (not self.stopped and self.waiting(on_their_way)))
+
     def wave_of(self, key: str) -> Wave | None:
         """Give a node's wave."""
         return next((wave for wave in self.waves if key in wave.nodes), None)

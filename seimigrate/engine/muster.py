@@ -1,0 +1,130 @@
+"""Looks over the nodes of a run before it sets out, and at each one when its turn comes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from seimigrate.domain import beginning, checks, prospect, seen
+from seimigrate.domain.beginning import AnotherPlan, Options
+from seimigrate.domain.checks import Blocker
+from seimigrate.domain.fleet import order
+from seimigrate.domain.fleet.campaign import NOTHING_TO_DO, Campaign
+from seimigrate.domain.fleet.order import Candidate, Wave
+from seimigrate.domain.kinds import Kind
+from seimigrate.domain.plan import Plan
+from seimigrate.domain.record import Outcome, Record
+from seimigrate.domain.seen import Seen
+from seimigrate.engine.errors import SeimigrateError, UsageError
+from seimigrate.engine.journal import Journal
+from seimigrate.engine.observer import Observer
+from seimigrate.engine.ports import View
+from seimigrate.engine.survey import Survey
+
+Key = tuple[str, str]
+WITHOUT_WAY = {True: Outcome.BLOCKED.value, False: NOTHING_TO_DO}
+"""How a node ended that did not set out, by whether something stands in its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Muster:
+    """The nodes of a run: those that have to move, and those with which nothing is left to do."""
+
+    candidates: tuple[Candidate, ...]
+    done: tuple[Key, ...]
+
+    def same(self, campaign: Campaign) -> bool:
+        """Tell whether a campaign is over these nodes; some may have come to their end since it began."""
+        mine = {candidate.key for candidate in self.candidates}
+        return mine <= set(campaign.keys) <= mine | {"/".join(key) for key in self.done}
+
+    def arrange(self, plan: Plan, canary: str | None) -> tuple[Wave, ...]:
+        """Put the nodes into waves; raises ``UsageError`` for a canary that is not among them."""
+        try:
+            return order.arrange(self.candidates, plan.fleet, canary)
+        except order.UnknownCanary as error:
+            raise UsageError(
+                f"the canary {error} is not among the nodes that have to move", hint="name another: --canary NS/NAME"
+            ) from None
+
+
+def muster(
+    observer: Observer, journal: Journal, survey: Survey, plan: Plan, options: Options, keys: Sequence[Key]
+) -> Muster:
+    """Look at each node; raises ``UsageError`` for one that is not there, and for one on its way by another plan."""
+    candidates: list[Candidate] = []
+    done: list[Key] = []
+    for namespace, name in keys:
+        view, last = observer.look(namespace, name), journal.load(namespace, name)
+        if view.seinode is None:
+            raise UsageError(f"there is no SeiNode {namespace}/{name}", hint=f"kubectl -n {namespace} get seinodes")
+        if _is_open(last):
+            _next_record(view, last, plan, options, 0.0)
+        elif _is_done(view, last, plan, options):
+            done.append((namespace, name))
+            continue
+        view = replace(view, judgement=survey.judge(view))
+        candidates.append(candidate(view, ready=_is_open(last) or not _in_the_way(view, last, plan, options)))
+    return Muster(tuple(candidates), tuple(done))
+
+
+def candidate(view: Seen, *, ready: bool) -> Candidate:
+    """Give a node as the order of a run sees it."""
+    node = view.seinode
+    assert node is not None
+    key = f"{node['metadata']['namespace']}/{node['metadata']['name']}"
+    return Candidate(key, seen.mode_of(node), node["spec"].get("chainId", ""), seen.labels(node), ready)
+
+
+def begin(
+    key: str, view: Seen, last: Record | None, plan: Plan, options: Options, now: float
+) -> Record | tuple[Blocker, ...]:
+    """Give the record with which a node sets out, or what stands in its way: nothing, where nothing is to be done."""
+    if view.seinode is None and not _is_open(last):
+        return tuple(checks.blockers(view, plan, accept_unjudged_policy=True))
+    if not _is_open(last):
+        if _is_done(view, last, plan, options):
+            return ()
+        if found := _in_the_way(view, last, plan, options):
+            return found
+    return _next_record(view, last, plan, options, now)
+
+
+def unheld(view: Seen, plan: Plan) -> Blocker | None:
+    """Give why a node cannot even be held."""
+    if seen.owned_by(view.statefulset, view.seinode):
+        return None
+    return checks.blockers(view, plan, accept_unjudged_policy=True)[0]
+
+
+def children(view: View, networks: Collection[str]) -> list[Key]:
+    """Give all SeiNodes that belong to some SeiNetworks."""
+    nodes = (node for node in view.list(Kind.SEI_NODE) if seen.network_of(node) in networks)
+    return [(node["metadata"]["namespace"], node["metadata"]["name"]) for node in nodes]
+
+
+def _is_open(last: Record | None) -> bool:
+    return last is not None and last.open
+
+
+def _is_done(view: Seen, last: Record | None, plan: Plan, options: Options) -> bool:
+    line = prospect.prospect(view, plan, options.strategy, last, accept_unjudged=True)
+    return line.done and seen.hold_of(view.statefulset) is None
+
+
+def _in_the_way(view: Seen, last: Record | None, plan: Plan, options: Options) -> tuple[Blocker, ...]:
+    if last is not None and last.outcome is Outcome.DONE_HELD:
+        return ()
+    return tuple(checks.blockers(view, plan, accept_unjudged_policy=options.accept_unjudged_policy))
+
+
+def _next_record(view: Seen, last: Record | None, plan: Plan, options: Options, now: float) -> Record:
+    if last is None:
+        return beginning.begin(view, plan, options, now)
+    try:
+        return beginning.go_on(last, view, plan, options, now)
+    except AnotherPlan as error:
+        raise SeimigrateError(
+            f"{error} is on its way by plan {last.plan}, and {plan.digest} was given",
+            hint=f"run with the same plan and --set as before, or bring it back: seimigrate rollback --node {last.key}",
+        ) from error
