@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from seimigrate import __version__
+from seimigrate.cli import brake
 from seimigrate.cli.completion import completion, prepare
 from seimigrate.cli.exits import Exit
 from seimigrate.cli.expand import expanded
@@ -63,7 +64,7 @@ def schema() -> None:
     typer.echo(json.dumps(plan_schema(), indent=2))
 
 
-for _command in (plan, apply, status, verify, rollback, hold, guard, unlock, completion):
+for _command in (plan, apply, status, verify, rollback, hold, guard, *brake.COMMANDS, unlock, completion):
     app.command()(expanded(_command))
 app.add_typer(runbook, name="runbook")
 

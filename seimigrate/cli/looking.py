@@ -49,6 +49,7 @@ class Look:
         self.survey = Survey(cluster, clock, plan)
         self.view = reading.Snapshot(cluster, observer.WATCHED, selection.namespaces)
         journal = Journal(cluster, plan.migration)
+        journal.read_all(selection.namespaces)
         self.records: dict[Key, Record | None] = {key: journal.load(*key) for key in selection.keys}
 
     def at(self, key: Key) -> seen.Seen:

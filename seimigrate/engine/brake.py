@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from seimigrate.domain import leases
 from seimigrate.domain.fleet.wishes import Answer, Wish, Word
-from seimigrate.domain.kinds import LEASE_NAME, MIGRATION_LABEL, SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.engine.errors import Conflict, SeimigrateError, Unreachable
 from seimigrate.engine.journal import KEY, MANAGED_BY
 from seimigrate.engine.ports import Clock, Cluster, View
@@ -51,13 +51,12 @@ def _read(config_map: Object | None) -> _Board:
         return _Board()
 
 
-def _change(cluster: Cluster, migration: str, change: Callable[[_Board], _Board]) -> None:
+def _change(cluster: Cluster, change: Callable[[_Board], _Board]) -> None:
     """Change what the board says now; raises ``Conflict`` if others always write it first."""
     for attempt in range(ATTEMPTS):
         found = cluster.get(Kind.CONFIG_MAP, SYSTEM_NAMESPACE, NAME)
         board = change(_read(found))
-        labels = {MANAGED_BY: "seimigrate", MIGRATION_LABEL: migration}
-        metadata = {"namespace": SYSTEM_NAMESPACE, "name": NAME, "labels": labels}
+        metadata = {"namespace": SYSTEM_NAMESPACE, "name": NAME, "labels": {MANAGED_BY: "seimigrate"}}
         body: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
         body["data"] = {KEY: json.dumps(asdict(board), indent=1)}
         try:
@@ -75,11 +74,10 @@ def _change(cluster: Cluster, migration: str, change: Callable[[_Board], _Board]
 class Brake:
     """The run's side: what it is asked for, and what it answers."""
 
-    def __init__(self, cluster: Cluster, view: View, token: str, migration: str) -> None:
+    def __init__(self, cluster: Cluster, view: View, token: str) -> None:
         self._cluster = cluster
         self._view = view
         self._token = token
-        self._migration = migration
         self._heard: set[str] = set()
 
     def heard(self) -> list[Wish]:
@@ -100,7 +98,7 @@ class Brake:
             return replace(board, wishes=wishes, answers=(*board.answers, *new)[-ANSWERS_KEPT:])
 
         try:
-            _change(self._cluster, self._migration, change)
+            _change(self._cluster, change)
         except (Conflict, Unreachable):
             self._heard -= set(answers)
 
@@ -113,7 +111,6 @@ class Pedal:
     clock: Clock
     wait: Callable[[float], None]
     by: str
-    migration: str
 
     def ask(self, word: Word, node: str = "", *, rollback: bool = False) -> Answer:
         """Ask the live run for something, and wait for its answer; raises ``SeimigrateError`` without a live run."""
@@ -121,10 +118,10 @@ class Pedal:
         if not leases.holder(lease):
             raise SeimigrateError(f"there is no live run to {word}", hint="see how things are: seimigrate status")
         wish = Wish(secrets.token_hex(8), word, self.by, leases.token(lease), node, rollback)
-        _change(self.cluster, self.migration, lambda board: _with(board, wish))
+        _change(self.cluster, lambda board: _with(board, wish))
         if (answer := self._answer(wish)) is not None:
             return answer
-        _change(self.cluster, self.migration, lambda board: _without(board, wish))
+        _change(self.cluster, lambda board: _without(board, wish))
         if (answer := self._answer(wish, look_once=True)) is not None:
             return answer
         raise SeimigrateError(

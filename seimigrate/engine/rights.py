@@ -47,7 +47,7 @@ NODES = (
     Right((*LOOK, "patch", "delete"), Kind.POD, Where.NODES),
     Right(("create",), Kind.POD, Where.NODES, subresource="eviction"),
     Right(("get", "create"), Kind.POD, Where.NODES, subresource="portforward"),
-    Right(KEEP, Kind.CONFIG_MAP, Where.NODES),
+    Right(("list", *KEEP), Kind.CONFIG_MAP, Where.NODES),
 )
 SURVEY = (
     Right(("list",), Kind.NAMESPACE, Where.CLUSTER),
@@ -67,7 +67,7 @@ VERIFY = (
 AROUND = (
     Right(LOOK, Kind.NODE, Where.CLUSTER),
     Right(LOOK, Kind.DEPLOYMENT, Where.CLUSTER),
-    Right(KEEP, Kind.CONFIG_MAP, Where.SYSTEM),
+    Right(("list", "watch", *KEEP), Kind.CONFIG_MAP, Where.SYSTEM),
     Right(KEEP, Kind.LEASE, Where.SYSTEM),
 )
 HOLD = (

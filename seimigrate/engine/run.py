@@ -102,7 +102,7 @@ class Run:
         runner = Runner(ports, self._journal, self._observer, hold, plan, report)
         self._convoy = Convoy(ports, runner, self._journal, self._observer, self._crew)
         self._survey = Survey(ports.cluster, ports.clock, plan)
-        self._brake = Brake(ports.cluster, ports.view, options.run, plan.migration)
+        self._brake = Brake(ports.cluster, ports.view, options.run)
         self._report = report
         self._who = who
         self._about: RunRecord | None = None

@@ -192,6 +192,11 @@ def unlocked(holder: str | None) -> Json:
     return {"version": VERSION, "holder": holder}
 
 
+def answered(word: str, node: str, granted: bool, text: str) -> Json:
+    """Give what the live run answered to a wish."""
+    return {"version": VERSION, "wish": word, "node": node or None, "granted": granted, "answer": text}
+
+
 def error(message: str, hint: str, code: int) -> Json:
     """Give an error as it goes to stderr with ``-o json``."""
     return {"version": VERSION, "error": {"message": message, "hint": hint, "exitCode": code}}

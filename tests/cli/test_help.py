@@ -11,20 +11,8 @@ import pytest
 from seimigrate import __version__
 
 COMMANDS = [
-    *(
-        "plan",
-        "apply",
-        "status",
-        "verify",
-        "rollback",
-        "hold",
-        "guard",
-        "runbook",
-        "unlock",
-        "schema",
-        "completion",
-        "policy",
-    )
+    *("plan", "apply", "status", "verify", "rollback", "hold", "guard", "runbook", "unlock", "schema", "completion"),
+    *("policy", "pause", "resume", "promote", "skip", "retry", "abort"),
 ]
 PROBE = """
 import sys

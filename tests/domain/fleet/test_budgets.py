@@ -1,0 +1,243 @@
+"""The budgets are properties of the decision: whatever happens, no step of it breaks one.
+
+A small world without time's details: nodes that start take a while, come out well or not, others go down and come
+back by themselves, people pause, resume and skip. Each start is judged when it is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seimigrate.domain.fleet import steps
+from seimigrate.domain.fleet.campaign import Campaign, Signing
+from seimigrate.domain.fleet.decision import next_step
+from seimigrate.domain.fleet.health import Vitals, Watch
+from seimigrate.domain.fleet.order import Candidate, arrange
+from seimigrate.domain.fleet.picture import Node, Picture
+from seimigrate.domain.fleet.settings import Canary, Fleet, MaxUnavailable, at_most
+from seimigrate.domain.fleet.signing import Sight
+from seimigrate.domain.fleet.wishes import Wish, Word, grant
+from seimigrate.domain.gates import HttpGate, Judgement, Verdict
+from seimigrate.domain.plan import Failure, Mode, Plan, Strategy
+from seimigrate.domain.record import Direction, Outcome, Record
+from seimigrate.planfile import load_plan
+from seimigrate.resources import plans_dir
+
+PLAN = load_plan((plans_dir() / "split-listeners.yaml").read_text(), "split-listeners.yaml")
+GATE = HttpGate.model_validate({"gate": "http", "name": "smoke", "at": {"url": "http://127.0.0.1"}})
+
+
+def record(key: str, outcome: Outcome, *, failure: str | None = None) -> Record:
+    namespace, name = key.split("/")
+    bare = Record(namespace, name, "u", "s", "image", "run", "plan", Strategy.STAGED, 0.0)
+    return replace(bare, outcome=outcome, failure=failure, replaced=("pod",))
+
+
+@dataclass
+class Model:
+    """Nodes, and a campaign over some of them."""
+
+    plan: Plan
+    nodes: dict[str, Node]
+    campaign: Campaign
+    now: float = 1000.0
+    moving: dict[str, Direction] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
+    judgements: dict[str, Judgement] = field(default_factory=dict)
+    started: list[str] = field(default_factory=list)
+    over: bool = False
+
+    def picture(self) -> Picture:
+        sights = {
+            key: Sight(self.now, "", key, int(self.now * 2), key not in self.silent, 2, 3)
+            for key, node in self.nodes.items()
+            if node.mode is Mode.VALIDATOR and key not in self.moving
+        }
+        vitals = Vitals(self.now, True, "x", 200, height=int(self.now))
+        watches = {key: Watch.begin(vitals) for key in self.nodes}
+        return Picture(
+            self.now, dict(self.nodes), dict(self.moving), sights, watches, dict(self.judgements), idle=self.now
+        )
+
+    def decide(self) -> None:
+        """Let everything be decided that can be now."""
+        for _ in range(200):
+            at = self.picture()
+            step = next_step(self.campaign, self.plan, at)
+            match step:
+                case steps.Keep(campaign=campaign):
+                    self.campaign = campaign
+                case steps.Start(keys=keys):
+                    self.start(keys, at)
+                case steps.Back(keys=keys):
+                    assert not self.moving
+                    self.moving |= dict.fromkeys(keys, Direction.BACK)
+                case steps.Turn(keys=keys):
+                    self.moving |= dict.fromkeys(keys, Direction.BACK)
+                case steps.Judge() | steps.Rest() | steps.Look() | steps.Sight():
+                    return
+                case steps.End():
+                    self.over = True
+                    return
+        raise AssertionError(f"the decision does not come to rest: {step}")
+
+    def start(self, keys: tuple[str, ...], at: Picture) -> None:
+        before = self.campaign
+        assert not before.stopped
+        assert not before.paused
+        assert len(before.failed) <= self.plan.failure.max_failed
+        for key in keys:
+            node = self.nodes[key]
+            if node.mode is Mode.VALIDATOR:
+                self.judge_validator(node)
+                signs = at.sights[key].signs
+                self.campaign = self.campaign.sign(key, Signing(key if signs else "", self.now))
+            self.moving[key] = Direction.FORWARD
+            self.started.append(key)
+        self.judge_limits(keys)
+        self.judge_order(keys)
+
+    def down(self, keys: Any) -> set[str]:
+        return {key for key in keys if key in self.moving or not self.nodes[key].available}
+
+    def judge_limits(self, keys: tuple[str, ...]) -> None:
+        """Starting a node that was up must not take any group over its limit."""
+        allowed = self.plan.fleet.max_unavailable
+        for key in (key for key in keys if self.nodes[key].available):
+            node = self.nodes[key]
+            groups = [(list(self.campaign.keys), allowed.fleet)]
+            if allowed.chain:
+                groups.append(([k for k, n in self.nodes.items() if n.chain == node.chain], allowed.chain))
+            if allowed.namespace:
+                groups.append(([k for k, n in self.nodes.items() if n.namespace == node.namespace], allowed.namespace))
+            for among, amount in groups:
+                assert len(self.down(among)) <= at_most(amount, len(among)), (key, amount)
+
+    def judge_validator(self, node: Node) -> None:
+        others = [o.key for o in self.nodes.values() if o.mode is Mode.VALIDATOR and o.chain == node.chain]
+        others.remove(node.key)
+        assert not self.down(others)
+        assert not [key for key in others if key in self.campaign.signing]
+
+    def judge_order(self, keys: tuple[str, ...]) -> None:
+        """No node starts before all nodes of earlier waves have come to an end, and no second of a mode first."""
+        waves = self.campaign.waves
+        place = {key: index for index, wave in enumerate(waves) for key in wave.nodes}
+        for key in keys:
+            earlier = [other for wave in waves[: place[key]] for other in wave.nodes]
+            assert all(other in self.campaign.ended and other not in self.moving for other in earlier)
+
+    def finish(self, key: str, outcome: Outcome, *, failed: bool) -> None:
+        direction = self.moving.pop(key)
+        if direction is Direction.BACK:
+            outcome, failed = Outcome.ROLLED_BACK, False
+        self.campaign = self.campaign.after(record(key, outcome, failure="it failed" if failed else None), self.now)
+
+
+@st.composite
+def models(draw: st.DrawFn) -> Model:
+    count = draw(st.integers(1, 10))
+    nodes = {}
+    for index in range(count):
+        key = f"{draw(st.sampled_from(['x', 'y']))}/n{index}"
+        up = draw(st.integers(0, 5)) > 0
+        nodes[key] = Node(key, draw(st.sampled_from(list(Mode))), draw(st.sampled_from(["a", "b"])), up, held=True)
+    amounts = st.sampled_from(["1", "2", "4", "30%", "100%"])
+    fleet = Fleet(
+        canary=Canary(soak=draw(st.sampled_from([0, 30]))),
+        waves=tuple(draw(st.lists(amounts, min_size=1, max_size=3))),
+        max_unavailable=MaxUnavailable(
+            fleet=draw(amounts),
+            chain=draw(st.none() | amounts),
+            namespace=draw(st.none() | amounts),
+        ),
+    )
+    failure = Failure(
+        max_failed=draw(st.integers(0, 2)),
+        run=draw(st.sampled_from(["stop", "pause"])),
+        undo=draw(st.sampled_from(["none", "wave", "all"])),
+    )
+    gates = (GATE,) if draw(st.booleans()) else ()
+    plan = PLAN.model_copy(update={"fleet": fleet, "failure": failure, "gates": gates})
+    mine = [key for key in nodes if draw(st.integers(0, 5)) > 0]
+    waves = arrange([Candidate(key, nodes[key].mode, nodes[key].chain) for key in mine], fleet)
+    return Model(plan, nodes, Campaign(waves))
+
+
+@settings(max_examples=300, deadline=None)
+@given(models(), st.data())
+def test_no_budget_is_ever_exceeded_whatever_happens(model: Model, data: st.DataObject) -> None:
+    events = ["wait", "finish", "finish", "finish", "fail", "down", "up", "pause", "resume", "skip", "retry", "gate"]
+    for turn in range(60):
+        model.decide()
+        if model.over:
+            break
+        event = data.draw(st.sampled_from(events))
+        happens(model, event, data, turn)
+    if model.over and not model.campaign.stopped:
+        assert set(model.campaign.ended) == set(model.campaign.keys)
+
+
+def happens(model: Model, event: str, data: st.DataObject, turn: int) -> None:
+    model.now += 40
+    match event:
+        case "finish" | "fail" if model.moving:
+            key = data.draw(st.sampled_from(sorted(model.moving)))
+            outcome = Outcome.ROLLED_BACK if event == "fail" else data.draw(st.sampled_from(ENDS))
+            model.finish(key, outcome, failed=event == "fail")
+        case "down" | "up":
+            key = data.draw(st.sampled_from(sorted(model.nodes)))
+            model.nodes[key] = replace(model.nodes[key], available=event == "up")
+            (model.silent.add if event == "down" else model.silent.discard)(key)
+        case "gate":
+            verdict = data.draw(st.sampled_from(list(Verdict)))
+            model.judgements = {"smoke": Judgement("smoke", verdict, "because")}
+        case "pause" | "resume" | "skip" | "retry":
+            node = data.draw(st.sampled_from(sorted(model.nodes)))
+            wish = Wish(str(turn), Word(event), "ann", "run", node)
+            model.campaign, _ = grant(model.campaign, wish, model.moving, model.now)
+            if event == "resume":
+                model.judgements = {}
+        case _:
+            pass
+
+
+ENDS = [Outcome.DONE, Outcome.DONE_HELD, Outcome.BLOCKED]
+
+
+@given(models())
+def test_undisturbed_every_node_comes_to_its_end(model: Model) -> None:
+    model.nodes = {key: replace(node, available=True) for key, node in model.nodes.items()}
+    model.judgements = {"smoke": Judgement("smoke", Verdict.PASS, "fine")}
+    for _ in range(300):
+        model.decide()
+        if model.over:
+            break
+        model.now += 40
+        for key in list(model.moving):
+            model.finish(key, Outcome.DONE, failed=False)
+    assert model.over
+    assert set(model.campaign.ended) == set(model.campaign.keys)
+    assert sorted(model.started) == sorted(model.campaign.keys)
+
+
+@given(models(), st.sampled_from([Verdict.FAIL, Verdict.INCONCLUSIVE]))
+def test_behind_a_gate_that_did_not_pass_nothing_starts(model: Model, verdict: Verdict) -> None:
+    model.nodes = {key: replace(node, available=True) for key, node in model.nodes.items()}
+    model.plan = model.plan.model_copy(update={"gates": (GATE,)})
+    model.judgements = {"smoke": Judgement("smoke", verdict, "because")}
+    for _ in range(100):
+        model.decide()
+        if model.over:
+            break
+        model.now += 40
+        for key in list(model.moving):
+            model.finish(key, Outcome.DONE, failed=False)
+    first = model.campaign.waves[0].nodes if model.campaign.waves else ()
+    assert set(model.started) <= set(first)
+    if len(model.campaign.waves) > 1:
+        assert "because" in (model.campaign.stopped if verdict is Verdict.FAIL else model.campaign.paused)
