@@ -45,7 +45,8 @@ def choose_image(seinode: Object, template_image: str, parameters: Parameters) -
     image = template_image if images.accepted(template_image, accepted) else parameters.sidecars.image
     if image is None or image == seinode.get("status", {}).get("currentSidecarImage"):
         return Choice(image)
-    where = "the SeiNode's spec.sidecar.image" if wanted else "spec.sidecar.image, or the controller's default"
+    whose = f"SeiNetwork {network}'s" if (network := seen.network_of(seinode)) else "the SeiNode's"
+    where = f"{whose} spec.sidecar.image" + ("" if wanted else ", or the controller's default,")
     return Choice(image, (f"before the release, {where} must be {image}",))
 
 
@@ -108,12 +109,6 @@ def _life(view: Seen, plan: Plan) -> Iterator[Blocker]:
         )
     if seen.mode_of(view.seinode) is None:
         yield Blocker("mode-unknown", "its spec carries no mode that is known", "update seimigrate, or leave it out")
-    if any(o.get("kind") == "SeiNetwork" for o in meta.get("ownerReferences", [])):
-        yield Blocker(
-            "seinetwork-child",
-            "it belongs to a SeiNetwork, whose controller overwrites its spec",
-            "leave it out: children of a SeiNetwork are not cut over yet",
-        )
 
 
 def _work(view: Seen, plan: Plan) -> Iterator[Blocker]:

@@ -78,7 +78,9 @@ def _wants_another_image(at: Situation) -> str:
     runs = shapes.read(at.statefulset["spec"]["template"]["spec"], at.plan.parameters).image
     wanted = at.seen.seinode.get("spec", {}).get("sidecar", {}).get("image")
     if wanted and wanted != runs:
-        return f"the SeiNode's spec.sidecar.image is {wanted}, and {runs} runs: change it to that, then release"
+        network = seen.network_of(at.seen.seinode)
+        where = f" in SeiNetwork {network}, whose controller writes it," if network else ""
+        return f"the SeiNode's spec.sidecar.image is {wanted}, and {runs} runs: change it to that{where} then release"
     return ""
 
 

@@ -138,11 +138,6 @@ CASES: list[tuple[str, Callable[[Seen], Seen], Callable[[Seen], Seen]]] = [
         lambda v: edited(v, "seinode", lambda b: b["spec"].update(fullNode={})),
     ),
     (
-        "seinetwork-child",
-        lambda v: edited(v, "seinode", _owner("SeiNetwork")),
-        lambda v: edited(v, "seinode", _owner("Other")),
-    ),
-    (
         "workflow",
         lambda v: _around(v, workflows=(_work("Running"),)),
         lambda v: _around(v, workflows=(_work("Failed"),)),
