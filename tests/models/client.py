@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 from seimigrate.adapters.api import Connection, path_of
+from seimigrate.adapters.watch import WatchedView
 from seimigrate.domain.kinds import Kind, Object
 from seimigrate.engine.errors import NotFound
 
@@ -77,3 +78,27 @@ class HttpClient:
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
         self.connection.request("DELETE", path_of(kind, namespace, name), body=options)
+
+
+class WatchedClient(HttpClient):
+    """A client that lists from watches: hundreds of nodes could not be listed anew at each look."""
+
+    KINDS = (Kind.SEI_NODE, Kind.STATEFUL_SET, Kind.POD)
+
+    def __init__(self, connection: Connection, namespaces: Callable[[], Iterable[str]], node: str) -> None:
+        super().__init__(connection, namespaces, node)
+        self._view = WatchedView(connection, self.KINDS).start()
+
+    def close(self) -> None:
+        """End the watches."""
+        self._view.stop()
+
+    def version(self, kind: Kind) -> int:
+        """Give the number of changes that were seen, of whatever kind."""
+        return self._view._changes
+
+    def list(self, kind: Kind) -> Sequence[Object]:
+        if kind not in self.KINDS:
+            return super().list(kind)
+        typed = {"apiVersion": kind.resource.api_version, "kind": kind.resource.kind}
+        return [typed | item for namespace in self._namespaces() for item in self._view.list(kind, namespace)]

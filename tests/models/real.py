@@ -28,7 +28,7 @@ from seimigrate.simulation.requestlog import RequestLog
 from seimigrate.simulation.world import SEID_IMAGE, SHARED_IMAGE, SPLIT_IMAGE
 from tests.controlplane.kubelet_server import PortForwardServer
 from tests.controlplane.process import ControlPlane
-from tests.models.client import HttpClient
+from tests.models.client import HttpClient, WatchedClient
 
 SCALE = 0.02
 """How long a simulated second of probes, graces and back-offs lasts: a node takes about one second to get ready."""
@@ -47,8 +47,11 @@ class RealModels:
         poll_seconds: float = 1.0,
         log_path: Path | None = None,
         scale: float = SCALE,
+        many: bool = False,
     ) -> None:
         self.controlplane = controlplane
+        self._many = many
+        self._watched: list[WatchedClient] = []
         self.node = f"simulated-{secrets.token_hex(4)}"
         self.namespaces: list[str] = []
         self.log = RequestLog(log_path)
@@ -91,6 +94,8 @@ class RealModels:
         for name in list(self._threads):
             self._end(name)
         self._server.stop()
+        for client in self._watched:
+            client.close()
         admin = self.controlplane.admin
         try:
             # Without its kubelet, nobody would ever end these pods, and their namespaces would stay for ever.
@@ -181,6 +186,10 @@ class RealModels:
     # How it is done.
 
     def _client(self, user: str) -> HttpClient:
+        if self._many:
+            client = WatchedClient(self.controlplane.connection(user), lambda: list(self.namespaces), self.node)
+            self._watched.append(client)
+            return client
         return HttpClient(self.controlplane.connection(user), lambda: list(self.namespaces), self.node)
 
     def _post(self, kind: Kind, body: Object) -> Object:
