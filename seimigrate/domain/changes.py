@@ -97,11 +97,13 @@ def _patched(obj: Object, changes: Iterable[Change]) -> tuple[list[Operation], O
         raise ConflictingChange(conflicts)
     operations: list[Operation] = []
     result = obj
+    # Only what the changes are about is copied: managedFields and status are most of an object.
+    roots = {change.path.partition(".")[0] for change in changes} & obj.keys()
     for change in changes:
         if change.state(result) is State.BEFORE:
             steps = _operations(result, change)
             # One copy of the object for all steps; one of the steps, whose values would become parts of it.
-            result = _copied(obj) if result is obj else result
+            result = {**obj, **{root: _copied(obj[root]) for root in roots}} if result is obj else result
             result = jsonpatch.apply_patch(result, _copied(steps), in_place=True)
             operations += [step for step in steps if step["op"] != "test" or step not in operations]
     return operations, result

@@ -13,6 +13,7 @@ from seimigrate.domain.fleet.campaign import NOTHING_TO_DO, Campaign
 from seimigrate.domain.fleet.order import Candidate, Wave
 from seimigrate.domain.kinds import Kind
 from seimigrate.domain.plan import Plan
+from seimigrate.domain.prospect import Prospect
 from seimigrate.domain.record import Outcome, Record
 from seimigrate.domain.seen import Seen
 from seimigrate.engine.errors import SeimigrateError, UsageError
@@ -58,13 +59,16 @@ def muster(
         view, last = observer.look(namespace, name), journal.load(namespace, name)
         if view.seinode is None:
             raise UsageError(f"there is no SeiNode {namespace}/{name}", hint=f"kubectl -n {namespace} get seinodes")
-        if _is_open(last):
+        if last is not None and last.open:
             _next_record(view, last, plan, options, 0.0)
-        elif _is_done(view, last, plan, options):
-            done.append((namespace, name))
+            candidates.append(candidate(view, ready=True))
             continue
-        view = replace(view, judgement=survey.judge(view))
-        candidates.append(candidate(view, ready=_is_open(last) or not _in_the_way(view, last, plan, options)))
+        line = _prospect(replace(view, judgement=survey.judge(view)), last, plan, options)
+        if line.done and seen.hold_of(view.statefulset) is None:
+            done.append((namespace, name))
+        else:
+            returning = last is not None and last.outcome is Outcome.DONE_HELD
+            candidates.append(candidate(view, ready=returning or not line.blockers))
     return Muster(tuple(candidates), tuple(done))
 
 
@@ -80,13 +84,14 @@ def begin(
     key: str, view: Seen, last: Record | None, plan: Plan, options: Options, now: float
 ) -> Record | tuple[Blocker, ...]:
     """Give the record with which a node sets out, or what stands in its way: nothing, where nothing is to be done."""
-    if view.seinode is None and not _is_open(last):
-        return tuple(checks.blockers(view, plan, accept_unjudged_policy=True))
-    if not _is_open(last):
-        if _is_done(view, last, plan, options):
+    if last is None or not last.open:
+        if view.seinode is None:
+            return tuple(checks.blockers(view, plan, accept_unjudged_policy=True))
+        line = _prospect(view, last, plan, options)
+        if line.done and seen.hold_of(view.statefulset) is None:
             return ()
-        if found := _in_the_way(view, last, plan, options):
-            return found
+        if line.blockers and (last is None or last.outcome is not Outcome.DONE_HELD):
+            return line.blockers
     return _next_record(view, last, plan, options, now)
 
 
@@ -103,19 +108,9 @@ def children(view: View, networks: Collection[str]) -> list[Key]:
     return [(node["metadata"]["namespace"], node["metadata"]["name"]) for node in nodes]
 
 
-def _is_open(last: Record | None) -> bool:
-    return last is not None and last.open
-
-
-def _is_done(view: Seen, last: Record | None, plan: Plan, options: Options) -> bool:
-    line = prospect.prospect(view, plan, options.strategy, last, accept_unjudged=True)
-    return line.done and seen.hold_of(view.statefulset) is None
-
-
-def _in_the_way(view: Seen, last: Record | None, plan: Plan, options: Options) -> tuple[Blocker, ...]:
-    if last is not None and last.outcome is Outcome.DONE_HELD:
-        return ()
-    return tuple(checks.blockers(view, plan, accept_unjudged_policy=options.accept_unjudged_policy))
+def _prospect(view: Seen, last: Record | None, plan: Plan, options: Options) -> Prospect:
+    accept = options.accept_unjudged_policy
+    return prospect.prospect(view, plan, options.strategy, last, accept_unjudged=accept)
 
 
 def _next_record(view: Seen, last: Record | None, plan: Plan, options: Options, now: float) -> Record:
