@@ -1,10 +1,12 @@
 // Seid stands in for a chain node: it initialises a home, grows a height that outlives it, and stops cleanly or not.
 //
 // Switches are files in HOME/switches: stop-seconds (how long a stop takes), lagging (/lag_status says no), halted (the
-// height stays). Events go as JSON lines to stdout and to HOME/logs/seid.jsonl, which outlives the pod.
+// height stays), silent (it signs nothing). Events go as JSON lines to stdout and to HOME/logs/seid.jsonl, which outlives the pod.
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -173,7 +175,17 @@ func (n *node) routes() http.Handler {
 				"latest_block_time":   time.Now().UTC().Format(time.RFC3339Nano),
 				"catching_up":         false,
 			},
+			"validator_info": map[string]any{"address": address()},
 		})
+	})
+	// The chain's only validator is the one that is asked: a stand-in knows no peers.
+	routes.HandleFunc("GET /commit", func(w http.ResponseWriter, _ *http.Request) {
+		signature := map[string]any{"block_id_flag": 2, "validator_address": address()}
+		if n.has("silent") {
+			signature = map[string]any{"block_id_flag": 1, "validator_address": ""}
+		}
+		commit := map[string]any{"height": strconv.FormatInt(n.now(), 10), "signatures": []any{signature}}
+		answer(w, http.StatusOK, map[string]any{"signed_header": map[string]any{"commit": commit}, "canonical": true})
 	})
 	routes.HandleFunc("GET /lag_status", func(w http.ResponseWriter, _ *http.Request) {
 		status, lag := http.StatusOK, int64(0)
@@ -185,6 +197,13 @@ func (n *node) routes() http.Handler {
 	})
 	routes.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, map[string]any{}) })
 	return routes
+}
+
+// address gives the same address after each restart: a pod of a StatefulSet keeps its name.
+func address() string {
+	host, _ := os.Hostname()
+	sum := sha256.Sum256([]byte(host))
+	return strings.ToUpper(hex.EncodeToString(sum[:20]))
 }
 
 func (n *node) now() int64 {
