@@ -33,7 +33,7 @@ from tests.engine.watchdog import WRITES, Interrupted, Watchdog
 
 NAMESPACE, NAME = "sei", "node-0"
 KEY = (NAMESPACE, NAME)
-WAYS = (Strategy.STAGED, Strategy.MERGED)
+STRATEGIES = (Strategy.STAGED, Strategy.MERGED)
 MODES = ("fullNode", "archive", "replayer", "validator", "seed")
 
 _TEXT = (plans_dir() / "split-listeners.yaml").read_text()

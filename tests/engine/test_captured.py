@@ -15,7 +15,7 @@ from seimigrate.domain.record import Outcome
 from seimigrate.domain.shapes import Shape
 from seimigrate.engine.errors import Unreachable
 from seimigrate.simulation.objects import copy_json
-from tests.engine.harness import KEY, WAYS, Scene, planned_restarts
+from tests.engine.harness import KEY, STRATEGIES, Scene, planned_restarts
 
 CAPTURED = Path(__file__).resolve().parents[3] / "shared" / "upstream" / "rendered"
 pytestmark = pytest.mark.skipif(not CAPTURED.is_dir(), reason="the captured objects are not beside this checkout")
@@ -56,7 +56,7 @@ def _sidecar(mode: str) -> Any:
     return next(container for container in containers if container["name"] == "sei-sidecar")
 
 
-@pytest.mark.parametrize("strategy", WAYS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("mode", ["fullNode", "archive", "validator", "seed"])
 def test_a_captured_node_goes_there_and_back_to_exactly_what_it_was(mode: str, strategy: Strategy) -> None:
     scene = scene_of(mode, strategy)

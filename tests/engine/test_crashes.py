@@ -7,13 +7,13 @@ import pytest
 from seimigrate.domain.plan import Release, StageName, Strategy
 from seimigrate.domain.record import Direction, Outcome
 from seimigrate.domain.shapes import Shape
-from tests.engine.harness import KEY, WAYS, Scene, make_plan, planned_restarts, reaching
+from tests.engine.harness import KEY, STRATEGIES, Scene, make_plan, planned_restarts, reaching
 
 QUICK = make_plan(release=Release(agreement=0))
 """The plan without the release, which has its own tests here."""
 
 
-@pytest.mark.parametrize("strategy", WAYS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_forward_the_next_run_goes_on_from_each_write(strategy: Strategy) -> None:
     scene = Scene(strategy=strategy, plan=QUICK)
     forks = scene.forks(scene.apply)

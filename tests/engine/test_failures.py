@@ -15,7 +15,7 @@ from seimigrate.simulation.admission import POLICIES
 from seimigrate.simulation.containers import Switches
 from seimigrate.simulation.objects import copy_json
 from seimigrate.simulation.world import SPLIT_IMAGE
-from tests.engine.harness import KEY, NAME, NAMESPACE, WAYS, Scene, make_plan, reaching
+from tests.engine.harness import KEY, NAME, NAMESPACE, STRATEGIES, Scene, make_plan, reaching
 from tests.engine.watchdog import Interrupted
 
 QUICK = make_plan(release=Release(agreement=0))
@@ -40,7 +40,7 @@ def _without_health(on: Switches) -> None:
     on.missing_routes = frozenset({"/v0/healthz"})
 
 
-@pytest.mark.parametrize("strategy", WAYS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("fault", [_crashes, _stays_unready, _without_metrics, _without_health])
 def test_a_node_that_fails_is_ready_again_in_the_old_shape(
     strategy: Strategy, fault: Callable[[Switches], None]

@@ -7,13 +7,13 @@ import pytest
 from seimigrate.domain.plan import StageName, Strategy
 from seimigrate.domain.record import Outcome
 from seimigrate.domain.shapes import Shape
-from tests.engine.harness import MODES, WAYS, Scene, planned_restarts, reaching
+from tests.engine.harness import MODES, STRATEGIES, Scene, planned_restarts, reaching
 
 STAGES = tuple(StageName)
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("strategy", WAYS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_node_goes_back_from_each_stage_and_then_all_the_way(strategy: Strategy, stage: StageName) -> None:
     scene = Scene(strategy=strategy)
     scene.interrupt(reaching(stage))
@@ -22,7 +22,7 @@ def test_a_node_goes_back_from_each_stage_and_then_all_the_way(strategy: Strateg
     _complete(scene)
 
 
-@pytest.mark.parametrize("strategy", WAYS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("mode", MODES)
 def test_in_each_mode_a_node_goes_back_from_one_stage_after_the_other(mode: str, strategy: Strategy) -> None:
     scene = Scene(mode, strategy)
@@ -58,7 +58,7 @@ def _complete(scene: Scene) -> None:
     assert not scene.controller_deletes()
 
 
-@pytest.mark.parametrize("strategy", WAYS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("mode", MODES)
 def test_held_under_the_old_controller_a_node_is_cut_over_and_released_under_the_new_one(
     mode: str, strategy: Strategy
@@ -79,7 +79,7 @@ def test_held_under_the_old_controller_a_node_is_cut_over_and_released_under_the
     assert not scene.controller_deletes()
 
 
-@pytest.mark.parametrize("strategy", WAYS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_node_goes_back_to_the_end_of_a_stage_and_on_from_there(stage: StageName, strategy: Strategy) -> None:
     scene = Scene(strategy=strategy)

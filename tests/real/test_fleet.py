@@ -37,14 +37,14 @@ def test_hundreds_of_nodes_come_through_though_the_process_is_killed(rights: Con
     plan = tmp_path / "plan.yaml"
     plan.write_text(plan_text(fleet=PACE, strategy="mixed", release={"agreement": 0}))
     cli = CommandLine(rights.kubeconfig(OPERATOR, tmp_path / "operator.kubeconfig"), plan, tmp_path)
-    with RealModels(rights, log_path=tmp_path / "pods.log", poll_seconds=20, many=True) as models:
+    with RealModels(rights, log_path=tmp_path / "pods.log", poll_seconds=20, scale=0.1, many=True) as models:
         try:
             mark, began = rights.audit_mark(), time.monotonic()
             models.adopt(namespace)
             with ThreadPoolExecutor(4) as crew:
                 for name, mode, chain in nodes:
                     crew.submit(models.add_node, namespace, name, mode, chain=chain, until_ready=False)
-            models.wait_for(lambda: ready(rights, namespace) == NODES, "all nodes to get ready", 120)
+            wait_until_ready(rights, namespace)
             ready_at = time.monotonic()
             done, killed = killed_again_and_again(cli, namespace, rights)
             ended = time.monotonic()
@@ -75,8 +75,8 @@ def killed_again_and_again(cli: CommandLine, namespace: str, controlplane: Contr
     moments = sorted(random.Random(7).sample(range(10, NODES - AT_ONCE), KILLS))
     for killed, moment in enumerate([*moments, NODES + 1]):
         process = cli.start("apply", "-n", namespace)
-        while process.poll() is None and ended(controlplane) < moment:
-            time.sleep(0.2)
+        while process.poll() is None and moment <= NODES and ended(controlplane) < moment:
+            time.sleep(0.5)
         if process.poll() is not None or moment > NODES:
             return finish(process, 300), killed
         process.kill()
@@ -94,6 +94,13 @@ def ended(controlplane: ControlPlane) -> int:
     """Tell how many nodes have come to their end."""
     found = RunJournal(ApiCluster(controlplane.admin)).load()
     return len(found.campaign.ended) if found is not None and found.campaign is not None else 0
+
+
+def wait_until_ready(controlplane: ControlPlane, namespace: str) -> None:
+    end = time.monotonic() + 120
+    while (count := ready(controlplane, namespace)) < NODES:
+        assert time.monotonic() < end, f"only {count} nodes got ready"
+        time.sleep(1)
 
 
 def ready(controlplane: ControlPlane, namespace: str) -> int:
