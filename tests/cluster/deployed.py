@@ -57,9 +57,10 @@ class DeployedGuard:
         self.cluster.kubectl("apply", "--server-side", "-k", str(self.folder))
         self.cluster.rollout(SYSTEM_NAMESPACE, NAME)
 
-    def may(self, verb: str, resource: str, namespace: str) -> bool:
-        """Ask the API server whether the guard may do something in a namespace."""
-        told = self.cluster.kubectl("auth", "can-i", verb, resource, "-n", namespace, f"--as={USER}", check=False)
+    def may_forward_ports(self, namespace: str) -> bool:
+        """Ask the API server whether the guard may forward ports of a namespace's pods."""
+        what = ("create", "pods", "--subresource=portforward")
+        told = self.cluster.kubectl("auth", "can-i", *what, "-n", namespace, f"--as={USER}", check=False)
         return told.strip() == "yes"
 
     def remove(self) -> None:

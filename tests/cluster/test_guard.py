@@ -125,9 +125,9 @@ def test_its_rights_are_what_it_used_in_these_stories_and_it_was_denied_nothing(
 
 
 def test_it_can_do_with_rights_in_some_namespaces_alone(scene: Scene, guard: DeployedGuard) -> None:
-    wide = guard.may("create", "pods/portforward", "kube-system")
+    wide = guard.may_forward_ports("kube-system")
     guard.limit(scene.namespace, "default")
-    allowed = {name: guard.may("create", "pods/portforward", name) for name in (scene.namespace, "kube-system")}
+    allowed = {name: guard.may_forward_ports(name) for name in (scene.namespace, "kube-system")}
     print(f"before in kube-system: {wide}; now {allowed}; {guard.pod['spec']['containers'][0]['args']}")
     assert wide
     assert allowed == {scene.namespace: True, "kube-system": False}
