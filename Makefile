@@ -20,7 +20,7 @@ GO_1_26 = [[ "$$(go env GOVERSION 2>/dev/null)" =~ ^go1\.([0-9]+) ]] && (( BASH_
 .PHONY: help demo test e2e lint check docs lock wheel clean
 
 help:
-	@echo "make demo    a cutover in memory: nothing but Python is needed"
+	@echo "make demo    the cutover of a fleet in memory, simulated: nothing but Python is needed"
 	@echo "make test    all tests; those on a real API server where Go 1.26+ or KUBEBUILDER_ASSETS is there"
 	@echo "make e2e     tests on a real one-node cluster: root, Debian-like Linux, Go 1.26+; 15 minutes to build, once"
 	@echo "make lint    ruff, mypy --strict, import contracts"
@@ -47,6 +47,8 @@ test: $(STAMP)
 	if [ -n "$$assets" ]; then :; \
 	elif $(GO_1_26); then assets=$$(tests/controlplane/build.sh); \
 	else echo "not run: tests on a real API server (neither Go 1.26+ nor KUBEBUILDER_ASSETS is there)"; fi; \
+	if [ -z "$${PROMETHEUS:-}" ]; then tests/prometheus/build.sh >/dev/null \
+	  || echo "not run: tests on a real Prometheus (Debian's package cannot be had, and PROMETHEUS names none)"; fi; \
 	$${assets:+env KUBEBUILDER_ASSETS="$$assets"} $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 # A real kubelet, real pods, real network policies, in namespaces of its own; built once, cached outside the checkout.

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.controlplane.fixtures", "tests.cluster.fixtures"]
+pytest_plugins = ["tests.controlplane.fixtures", "tests.cluster.fixtures", "tests.prometheus.fixtures"]
 
-REAL = {"controlplane": "real API server", "cluster": "test cluster"}
+REAL = {"controlplane": "real API server", "cluster": "test cluster", "prometheus": "real Prometheus"}
 """The markers of tests that need something real, and what that is."""
 
-FIXTURES = {"controlplane": "controlplane", "test_cluster": "cluster"}
+FIXTURES = {"controlplane": "controlplane", "test_cluster": "cluster", "prometheus": "prometheus"}
 """The fixtures that give it, each with its marker."""
 
 REQUIRED = {marker for marker in REAL if os.environ.get(f"SEIMIGRATE_REQUIRE_{marker.upper()}")}
@@ -31,6 +31,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers of the tests that need something real."""
     config.addinivalue_line("markers", "controlplane: runs on a real etcd, kube-apiserver and kube-controller-manager")
+    config.addinivalue_line("markers", "prometheus: runs on a real Prometheus")
     config.addinivalue_line("markers", "cluster: runs on a real node with kubelet, containers and network policies")
 
 

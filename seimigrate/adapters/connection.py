@@ -83,7 +83,7 @@ class Connection:
         try:
             self._pool = RESTClientObject(configuration).pool_manager
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-            raise SeimigrateError(f"the connection's settings cannot be used: {_reason(error)}") from None
+            raise SeimigrateError(f"the connection's settings cannot be used: {reason(error)}") from None
 
     @property
     def host(self) -> str:
@@ -136,7 +136,7 @@ class Connection:
             try:
                 value = self.configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
             except (ConfigException, OSError) as error:
-                raise Unauthorized(f"the credentials cannot be read: {_reason(error)}") from None
+                raise Unauthorized(f"the credentials cannot be read: {reason(error)}") from None
         value = value.strip() if value else None
         if value and not value.isprintable():
             # http.client would refuse it too, with the whole token in its message.
@@ -197,7 +197,7 @@ class Connection:
         hint = "is the cluster up and is this its address? kubectl cluster-info"
         if isinstance(error, urllib3.exceptions.SSLError):
             hint = "the certificates do not fit: check certificate-authority and the client certificate"
-        return Unreachable(f"no answer from {self.host} to {method} {path}: {_reason(error)}", hint=hint)
+        return Unreachable(f"no answer from {self.host} to {method} {path}: {reason(error)}", hint=hint)
 
 
 def encode(body: Any) -> bytes:
@@ -224,7 +224,7 @@ def _wait(state: tenacity.RetryCallState) -> float:
     return tenacity.wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT)(state)
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """Give the innermost reason of an error in one line: urllib3 wraps them, with object addresses in the text."""
     while isinstance(error, urllib3.exceptions.HTTPError) and (inner := _inner(error)) is not None:
         error = inner

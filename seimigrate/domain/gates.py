@@ -124,16 +124,9 @@ def unanswered(gate: CalledGate, reason: str) -> Judgement:
     return Judgement(gate.name, Verdict.INCONCLUSIVE, f"{gate.at} was not reached: {reason}")
 
 
-def waiting(gate: PersonGate) -> Judgement:
-    """Give what is to be said of a gate that a person has not passed yet."""
-    return Judgement(gate.name, Verdict.INCONCLUSIVE, f"waits for a person: {gate.ask}; then: seimigrate promote")
-
-
-def settled(gate: PrometheusGate | HttpGate | PersonGate, judgement: Judgement, first_asked: float, now: float) -> bool:
+def settled(gate: CalledGate, judgement: Judgement, first_asked: float, now: float) -> bool:
     """Tell whether a judgement counts, or the gate is to be asked again; times are seconds since 1970."""
-    if judgement.verdict is Verdict.PASS or isinstance(gate, PersonGate):
-        return True
-    return now - first_asked >= gate.within
+    return judgement.verdict is Verdict.PASS or now - first_asked >= gate.within
 
 
 def _of_query(gate: PrometheusGate, status: int, body: str) -> tuple[Verdict, str]:

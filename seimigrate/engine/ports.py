@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from seimigrate.domain.gates import Token
 from seimigrate.domain.kinds import Kind, Object
 
 JsonPatch = Sequence[Mapping[str, Any]]
@@ -108,6 +109,21 @@ class Pods(Protocol):
 
         Raises ``Unreachable`` when there is no answer, whatever the reason: that is never a verdict.
         """
+
+
+class Web(Protocol):
+    """GET requests for the gates, with a token of their own where they have one; redirects are not followed."""
+
+    def get(self, url: str, *, token: Token | None, timeout: float) -> Response:
+        """Ask a url; raises ``Unreachable`` when there is no answer, ``SeimigrateError`` if the token is not there."""
+
+    def get_from_pod(
+        self, namespace: str, pod: str, port: int, path: str, *, token: Token | None, timeout: float
+    ) -> Response:
+        """Ask a pod by port-forward; raises as ``get``, and ``Forbidden`` if we may not forward ports."""
+
+    def check_token(self, token: Token) -> None:
+        """Raise ``SeimigrateError`` if a token is not there, or is none."""
 
 
 class Lock(Protocol):

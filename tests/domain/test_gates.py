@@ -14,12 +14,10 @@ from seimigrate.domain.gates import (
     At,
     HttpGate,
     Judgement,
-    PersonGate,
     PrometheusGate,
     Verdict,
     judge,
     settled,
-    waiting,
 )
 
 AT = At(service="monitoring/prometheus", port=9090)
@@ -125,11 +123,3 @@ def test_only_a_pass_counts_at_once_the_rest_when_the_time_is_over() -> None:
         assert not settled(gate, judgement, 1000, 1000 + gate.within - 1)
         assert settled(gate, judgement, 1000, 1000 + gate.within)
     assert settled(gate, Judgement("up", Verdict.PASS, ""), 1000, 1000)
-
-
-def test_a_person_is_waited_for_and_told_what_to_type() -> None:
-    gate = PersonGate(gate="person", name="look", ask="look at the dashboards")
-    judgement = waiting(gate)
-    assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert judgement.reason == "waits for a person: look at the dashboards; then: seimigrate promote"
-    assert settled(gate, judgement, 1000, 1000)
