@@ -40,6 +40,7 @@ class Kind(Enum):
     SERVICE_ACCOUNT = Resource("", "v1", "serviceaccounts", "ServiceAccount")
     STATEFUL_SET = Resource("apps", "v1", "statefulsets", "StatefulSet")
     DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
+    EVENT = Resource("events.k8s.io", "v1", "events", "Event")
     LEASE = Resource("coordination.k8s.io", "v1", "leases", "Lease")
     DISRUPTION_BUDGET = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
     ADMISSION_POLICY = Resource(

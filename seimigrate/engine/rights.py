@@ -19,6 +19,7 @@ class Where(Enum):
     """In which namespaces a right is needed."""
 
     NODES = "in the nodes' namespaces"
+    GATES = "in the namespaces where gates are asked"
     SYSTEM = "in seimigrate's own namespace"
     CLUSTER = "in the whole cluster"
 
@@ -48,6 +49,7 @@ NODES = (
     Right(("create",), Kind.POD, Where.NODES, subresource="eviction"),
     Right(("get", "create"), Kind.POD, Where.NODES, subresource="portforward"),
     Right(("list", *KEEP), Kind.CONFIG_MAP, Where.NODES),
+    Right(("create",), Kind.EVENT, Where.NODES),
 )
 SURVEY = (
     Right(("list",), Kind.NAMESPACE, Where.CLUSTER),
@@ -88,6 +90,13 @@ GUARD = (
 )
 """What a guard needs; to change its Lease and its journal, too, but by their names, which is not asked here."""
 
+GATES = (
+    Right(("get",), Kind.SERVICE, Where.GATES),
+    Right(("list",), Kind.POD, Where.GATES),
+    Right(("get", "create"), Kind.POD, Where.GATES, subresource="portforward"),
+)
+"""What gates need that are asked by port-forward."""
+
 
 class Reviewer(Protocol):
     """Whoever can say what we may do."""
@@ -96,10 +105,16 @@ class Reviewer(Protocol):
         """Tell whether the API server would let us; namespace ``""`` means all of them."""
 
 
-def missing(reviewer: Reviewer, rights: Sequence[Right], namespaces: Sequence[str]) -> Iterator[str]:
-    """Name each verb on each resource that we lack, as one would write it into a Role."""
+def missing(
+    reviewer: Reviewer, rights: Sequence[Right], namespaces: Sequence[str], gates: Sequence[str] = ()
+) -> Iterator[str]:
+    """Name each verb on each resource that we lack, as one would write it into a Role.
+
+    ``namespaces`` are those of the nodes, ``gates`` those where gates are asked.
+    """
+    where = {Where.NODES: namespaces, Where.GATES: gates, Where.SYSTEM: (SYSTEM_NAMESPACE,), Where.CLUSTER: ("",)}
     for right in rights:
-        places = {Where.NODES: namespaces, Where.SYSTEM: (SYSTEM_NAMESPACE,), Where.CLUSTER: ("",)}[right.where]
+        places = where[right.where]
         resource = right.kind.resource.qualified
         if right.subresource:
             plural, dot, group = resource.partition(".")
@@ -121,9 +136,10 @@ def require_guard(reviewer: Reviewer, namespaces: Sequence[str]) -> None:
         )
 
 
-def require(reviewer: Reviewer, namespaces: Sequence[str], *, holds: bool) -> None:
+def require(reviewer: Reviewer, namespaces: Sequence[str], *, holds: bool, gates: Sequence[str] = ()) -> None:
     """Raise ``Forbidden`` naming every right that we lack; nothing was changed by then."""
-    lacking = list(missing(reviewer, [*NODES, *AROUND, *SURVEY, *(HOLD if holds else ())], namespaces))
+    wanted = [*NODES, *AROUND, *SURVEY, *GATES, *(HOLD if holds else ())]
+    lacking = list(missing(reviewer, wanted, namespaces, gates))
     if lacking:
         raise Forbidden(
             "you may not do what this needs; missing: " + "; ".join(lacking),

@@ -19,6 +19,7 @@ from seimigrate.domain.plan import Mode, Plan
 from seimigrate.domain.record import Direction
 from seimigrate.domain.rollout import RECHECK
 
+ON_THEIR_WAY = "nodes are on their way"
 PROMOTE = "waits for a person: seimigrate promote"
 
 
@@ -84,7 +85,7 @@ def _wave(campaign: Campaign, plan: Plan, at: Picture) -> Step:
     if waiting:
         return _start(campaign, waiting, plan, at)
     if any(key in at.moving for key in wave.nodes) or not left:
-        return Rest(("nodes are on their way",), RECHECK)
+        return Rest((ON_THEIR_WAY,), RECHECK)
     if campaign.signing:
         return Rest((f"validator {', '.join(campaign.signing)} has yet to be seen signing again",), RECHECK)
     return _after(campaign, wave, plan, at)

@@ -1,0 +1,87 @@
+"""Kubernetes Events of a run, on a simulated cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from seimigrate.domain.happenings import Happening, What
+from seimigrate.domain.kinds import Kind, Object
+from seimigrate.domain.record import Outcome
+from seimigrate.engine.errors import Forbidden
+from seimigrate.engine.eventing import LONGEST_NOTE, Recorder
+from seimigrate.engine.telling import Teller
+from tests.engine.harness import NAME, NAMESPACE, Scene
+
+
+def events(scene: Scene) -> list[Object]:
+    """The Events, in the order in which they were written."""
+    return list(scene.world.cluster.objects[Kind.EVENT].values())
+
+
+def recorder(scene: Scene, missed: list[str]) -> Recorder:
+    world = scene.world
+    return Recorder(world.cluster, world.clock, "ann@here:1", missed.append)
+
+
+def run(scene: Scene, missed: list[str]) -> None:
+    """Cut the node over, with a recorder watching."""
+    tell = Teller(scene.world.clock, recorder(scene, missed))
+    scene.apply()
+    for record, action in scene.seen:
+        tell(record, action)
+
+
+def test_each_stage_and_the_end_is_an_event_on_the_seinode() -> None:
+    scene, missed = Scene(), []  # type: Scene, list[str]
+    scene.world.swap_controller("new")
+    run(scene, missed)
+    told = [(event["reason"], event["note"]) for event in events(scene)]
+    assert [note for reason, note in told if reason == "CutoverStage"] == [
+        f"stage {stage} begins"
+        for stage in ("hold", "check", "expose", "probes", "ready", "enforce", "policy", "release")
+    ]
+    assert told[-1][0] in ("CutoverDone", "CutoverDoneHeld")
+    node = scene.world.view.get(Kind.SEI_NODE, NAMESPACE, NAME)
+    assert node is not None
+    for event in events(scene):
+        assert event["regarding"]["uid"] == node["metadata"]["uid"]
+        assert (event["type"], event["action"]) == ("Normal", "Cutover")
+        assert event["reportingInstance"] == "ann@here:1"
+    assert missed == []
+
+
+def test_a_failure_is_a_warning() -> None:
+    scene, missed = Scene(), []  # type: Scene, list[str]
+    scene.world.switches(NAMESPACE, NAME).stays_unready = True
+    run(scene, missed)
+    kinds = [(event["type"], event["reason"], event["action"]) for event in events(scene)]
+    assert ("Warning", "CutoverFails", "Rollback") in kinds
+    assert ("Normal", "RollbackBegins", "Rollback") in kinds
+    assert kinds[-1] == ("Warning", "CutoverFailed", "Rollback")  # in the old shape it gets no readier
+
+
+def test_an_event_that_cannot_be_written_is_missed_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, missed = Scene(), []  # type: Scene, list[str]
+    scene.apply()
+    record = scene.record
+
+    def forbid(*_: Any, **__: Any) -> Object:
+        raise Forbidden("you may not create events")
+
+    monkeypatch.setattr(scene.world.cluster, "create", forbid)
+    recorder(scene, missed)(Happening(What.OUTCOME, "done", record))
+    assert missed == ["no Kubernetes Event was written: you may not create events"]
+
+
+def test_a_long_note_is_cut_and_two_at_one_moment_are_two() -> None:
+    scene = Scene()
+    scene.apply()
+    before = len(events(scene))
+    tell = recorder(scene, [])
+    for _ in range(2):
+        tell(Happening(What.OUTCOME, "é" * 2000, scene.record.ended(Outcome.DONE)))
+    both = events(scene)[before:]
+    assert len(both) == 2
+    assert all(len(event["note"].encode()) <= LONGEST_NOTE for event in both)
