@@ -36,7 +36,8 @@ class Done:
 
     @property
     def json(self) -> Any:
-        return json.loads(self.out)
+        """What was printed; of a stream of events the last one."""
+        return json.loads(self.out if self.out.startswith("{\n") else self.out.splitlines()[-1])
 
 
 @dataclass

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from seimigrate.cli import watching
 from seimigrate.cli.afterwards import Afterwards
 from seimigrate.cli.options import Acting, Controller, pair
 from seimigrate.cli.selection import Selection
@@ -15,16 +16,20 @@ from seimigrate.cli.session import Session
 from seimigrate.cli.shell import Interrupted, Shell
 from seimigrate.domain import seen
 from seimigrate.domain.beginning import Options
+from seimigrate.domain.checks import Blocker
 from seimigrate.domain.kinds import Kind
 from seimigrate.domain.plan import Plan, StageName, Strategy
+from seimigrate.domain.record import Record
+from seimigrate.domain.seen import Seen
 from seimigrate.domain.steps import Ways
+from seimigrate.engine import gating
+from seimigrate.engine.gating import Gatekeeper
 from seimigrate.engine.guard import Guard, Meanwhile
 from seimigrate.engine.hold import HoldKeeper, NoHold, find_accounts
 from seimigrate.engine.ports import Pods, Response, View
 from seimigrate.engine.run import Company, Result, Run
 from seimigrate.engine.runner import Ports
 from seimigrate.render.guardlines import GuardLines
-from seimigrate.render.lines import Lines
 from seimigrate.render.pages import EndedLine
 
 
@@ -32,7 +37,8 @@ from seimigrate.render.pages import EndedLine
 class Errand:
     """What a run is to do: ``work`` is called with it once it has begun.
 
-    ``guards`` tells that it looks after the nodes that it has done with as long as it lasts.
+    ``guards`` tells that it looks after the nodes that it has done with as long as it lasts, ``gated`` that it asks
+    the plan's gates, ``unfit`` says why a node must not begin whose turn has come.
     """
 
     command: str
@@ -47,6 +53,8 @@ class Errand:
     force: bool = False
     passed: tuple[int, ...] = ()
     guards: bool = True
+    gated: bool = False
+    unfit: Callable[[str, Seen, Record | None], tuple[Blocker, ...]] = lambda key, view, record: ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,10 @@ def carry(
     def waits(other: str, seconds: float) -> None:
         log.info(f"{other} holds the lock: waits up to {seconds:.0f} s to see whether it lives")
 
-    session.require_rights(errand.selection.namespaces, holds=errand.holds)
+    gates = errand.plan.gates if errand.gated else ()
+    web = session.web()
+    gating.check_tokens(gates, web)
+    session.require_rights(errand.selection.namespaces, holds=errand.holds, gates=gating.namespaces(gates))
     with session.lock(who, acting.lease_seconds, waits) as lock:
         shell.acting = True
         with session.view(errand.selection.namespaces) as view:
@@ -110,9 +121,20 @@ def carry(
             )
             runs: list[Run] = []
             guard = Guard(ports, errand.plan, GuardLines(log), None, lambda key: not any(r.carries(key) for r in runs))
-            with session.crew() as crew:
-                company = Company(crew, meanwhile=Meanwhile(guard, crew)) if errand.guards else Company(crew)
-                run = Run(ports, errand.plan, hold, options, who, Lines(log), company)
+            tell = watching.teller(shell, session.clock, log, lock.token, watching.recorder(session, who, log))
+            about = {"run": lock.token, "command": errand.command, "plan": errand.plan.digest}
+            with (
+                watching.watched(shell, tell, session.clock, log, acting.metrics_port, about),
+                session.crew() as crew,
+            ):
+                company = Company(
+                    crew,
+                    gates=Gatekeeper(session.cluster, web),
+                    told=tell.fleet,
+                    unfit=errand.unfit,
+                    meanwhile=Meanwhile(guard, crew) if errand.guards else lambda: None,
+                )
+                run = Run(ports, errand.plan, hold, options, who, tell, company)
                 runs.append(run)
                 run.start(errand.command, errand.selection.namespaces)
                 with shell.stopped_by(run.leave):

@@ -1,33 +1,66 @@
-"""A cutover in memory: the real program on a simulated cluster, which says that it is one.
+"""A fleet's cutover in memory: the real program on a simulated cluster, which says that it is one.
 
-It shows a node that is cut over while the old controller fights back, one that fails and is rolled back, and what
-plan and status show. Hours of the simulated cluster take a moment.
+Ten nodes of five modes on two chains. One pins a sidecar that is too old, the new sidecar of another never gets ready.
+Hours of the simulated cluster take seconds.
 """
 
 from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
 
 from seimigrate.cli.app import main as program
 from seimigrate.cli.options import Connect
 from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
 from seimigrate.engine.crew import Inline
-from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View
-from seimigrate.simulation.world import World
+from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View, Web
+from seimigrate.resources import plans_dir
+from seimigrate.simulation.prometheus import SimulatedPrometheus
+from seimigrate.simulation.world import MemoryView, World
 
 NAMESPACE = "sei"
 SPLIT_IMAGE = "ghcr.io/sei-protocol/seictl:v2.0.0"
-GO = (
-    "--set",
-    "sidecars.accepted=[{minimumVersion: v2.0.0}]",
-    "--set",
-    f"sidecars.image={SPLIT_IMAGE}",
-    "--accept-unjudged-policy",
+OLD_IMAGE = "ghcr.io/sei-protocol/seictl:v1.9.0"
+PACIFIC, ATLANTIC = "pacific-1", "atlantic-2"
+FLEET = (
+    ("replayer-0", "replayer", PACIFIC),
+    ("full-0", "fullNode", PACIFIC),
+    ("full-1", "fullNode", PACIFIC),
+    ("full-2", "fullNode", ATLANTIC),
+    ("seed-0", "seed", PACIFIC),
+    ("seed-1", "seed", ATLANTIC),
+    ("archive-0", "archive", PACIFIC),
+    ("validator-0", "validator", PACIFIC),
+    ("validator-1", "validator", PACIFIC),
+    ("validator-2", "validator", ATLANTIC),
 )
+MOMENT = 0.01
+"""Seconds."""
+PINNED, BROKEN = "full-2", "seed-1"
+PLAN = """
+parameters:
+  sidecars: {accepted: [{minimumVersion: v2.0.0}], image: ghcr.io/sei-protocol/seictl:v2.0.0}
+failure: {node: rollback, maxFailed: 1, run: stop, undo: none}
+fleet:
+  canary: {soak: 300, promote: automatic}
+  waves: ["30%", "100%"]
+  maxUnavailable: {fleet: 2, chain: 1}
+gates:
+- gate: prometheus
+  name: sidecars-up
+  at: {pod: monitoring/prometheus-0, port: 9090}
+  query: up
+  condition: all == 1
+"""
+"""What this fleet's plan says beyond the project's own."""
 
 
 class SimulatedSession:
@@ -40,8 +73,13 @@ class SimulatedSession:
         self.world = world
         self.cluster: Cluster = world.cluster
         self.clock: Clock = world.clock
+        self._prometheus = SimulatedPrometheus(world)
 
-    def require_rights(self, namespaces: Sequence[str], *, holds: bool) -> None:
+    def web(self) -> Web:
+        """Give a simulated Prometheus."""
+        return self._prometheus
+
+    def require_rights(self, namespaces: Sequence[str], *, holds: bool, gates: Sequence[str]) -> None:
         """Find nothing missing: there are no rights in memory."""
 
     def require_guard_rights(self, namespaces: Sequence[str]) -> None:
@@ -61,12 +99,21 @@ class SimulatedSession:
 
     @contextmanager
     def view(self, namespaces: Sequence[str], *, guards: bool = False) -> Iterator[View]:
-        """Give the view, which is always fresh."""
-        yield self.world.view
+        """Give the view, which is always fresh; on a terminal time passes slowly enough to be watched."""
+        yield Slowed(self.world) if sys.stderr.isatty() else self.world.view
 
     def crew(self) -> Executor:
         """Do the steps one after the other."""
         return Inline()
+
+
+class Slowed(MemoryView):
+    """A view in which each moment takes a moment."""
+
+    def wait(self, seconds: float) -> None:
+        """Let the world go on, then let whoever watches look."""
+        super().wait(seconds)
+        time.sleep(MOMENT)
 
 
 class Demo:
@@ -99,31 +146,45 @@ def main() -> int:
     """Show the demo; gives 0 if every step came out as it was meant to."""
     demo = Demo()
     world = demo.world
-    demo.tell("Everything here is simulated: API server, kubelet, controller and time are models in memory.")
-    world.add_node(NAMESPACE, "full-0", "fullNode")
-    world.add_node(NAMESPACE, "validator-0", "validator", sidecar_port=7778)
-    codes = [demo.type("plan", *GO)]
-
-    demo.tell("The old controller re-applies the old shape whenever it can; the hold denies it.")
-    codes.append(demo.type("apply", "--node", f"{NAMESPACE}/full-0", "--yes", "--unguarded", *GO))
-    denied = len(world.controller.denials) if world.controller else 0
-    demo.tell(f"Meanwhile the old controller's writes were denied {denied} times.")
-
-    demo.tell("The next node's new sidecar is broken: it never gets ready.")
-    _break_when_moved(world, "validator-0")
-    codes.append(demo.type("apply", "--node", f"{NAMESPACE}/validator-0", "--yes", "--unguarded", *GO))
-    codes.append(demo.type("status"))
-
-    demo.tell("The controller is upgraded to one that renders the new shape: now the first node can be released.")
-    world.swap_controller("new", SPLIT_IMAGE)
-    codes.append(demo.type("apply", "--node", f"{NAMESPACE}/full-0", "--yes", "--unguarded", *GO))
-    codes.append(demo.type("status"))
-    demo.tell("The second node was not held any more: the new controller has moved it by itself, with no gate and no")
-    demo.tell("budget. That is why the recommended order begins with: seimigrate hold -A")
-    expected = [0, 9, 6, 0, 0, 0]
+    demo.tell(
+        "Everything here is simulated: API server, kubelets, controller, Prometheus and time are models in memory.",
+        f"Ten nodes on two chains. The owner of {PINNED} pins a sidecar that is too old to split ({OLD_IMAGE});",
+        f"the new sidecar of {BROKEN} will never get ready, which nobody knows yet.",
+    )
+    for name, mode, chain in FLEET:
+        world.add_node(NAMESPACE, name, mode, chain=chain, sidecar_image=OLD_IMAGE if name == PINNED else None)
+    _break_when_moved(world, BROKEN)
+    with TemporaryDirectory() as folder:
+        plan, saved = str(Path(folder, "plan.yaml")), str(Path(folder, "cutover.plan"))
+        Path(plan).write_text(_plan_text())
+        demo.tell("First all nodes are held: then a controller upgrade cannot roll the fleet behind our back.")
+        codes = [demo.type("hold", "--yes", "-f", plan)]
+        demo.tell("The controller is upgraded to one that renders the new shape. Held nodes stay as they are.")
+        world.swap_controller("new", SPLIT_IMAGE)
+        world.run(60)
+        demo.tell("What would be done, in which order, and for how long: looked at, and saved.")
+        codes.append(demo.type("plan", "-f", plan, "--accept-unjudged-policy", "--out", saved))
+        demo.tell("Exactly that is carried out: canaries first, then waves, with a gate on Prometheus between them.")
+        began = world.clock.now()
+        codes.append(demo.type("apply", saved, "--yes", "--unguarded"))
+        took = (world.clock.now() - began) / 60
+        demo.tell(f"That took {took:.0f} minutes of the simulated cluster's time.")
+        codes.append(demo.type("status"))
+    demo.tell(
+        f"Eight nodes are done. {BROKEN} failed and was rolled back by itself, within the budget of one failure.",
+        f"{PINNED} has the new shape and stays held: its owner has to write the new sidecar into its SeiNode.",
+    )
+    expected = [0, 0, 6, 0]
     if codes != expected:
         demo.tell(f"this is not what was to be shown: exit codes {codes} instead of {expected}")
     return int(codes != expected)
+
+
+def _plan_text() -> str:
+    plan = yaml.safe_load((plans_dir() / "split-listeners.yaml").read_text())
+    more = yaml.safe_load(PLAN)
+    plan["parameters"] |= more.pop("parameters")
+    return yaml.safe_dump(plan | more, sort_keys=False)
 
 
 def _break_when_moved(world: World, name: str) -> None:

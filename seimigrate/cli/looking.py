@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from seimigrate.cli.options import PlanFile, Way
 from seimigrate.cli.selection import Selection
-from seimigrate.domain import ownership, prospect, seen, transforms
+from seimigrate.domain import fingerprints, ownership, prospect, seen, transforms
 from seimigrate.domain.kinds import CONTROLLER_MANAGER
 from seimigrate.domain.plan import Plan, Strategy
 from seimigrate.domain.prospect import Prospect
@@ -56,10 +56,12 @@ class Look:
         """See one node."""
         return reading.look(self.view, *key)
 
-    def prospects(self, strategy: Strategy, *, accept_unjudged: bool) -> list[Prospect]:
-        """Say what the cutover would do to each node; one that was deleted meanwhile is left out."""
+    def prospects(
+        self, strategy: Strategy, *, accept_unjudged: bool, only: Sequence[Key] | None = None
+    ) -> list[Prospect]:
+        """Say what the cutover would do to each node, or to some; one that was deleted meanwhile is left out."""
         lines = []
-        for key in self.keys:
+        for key in self.keys if only is None else only:
             view = self.at(key)
             if view.seinode is None:
                 continue
@@ -74,7 +76,7 @@ class Look:
 
 def fingerprint(plan: Plan, lines: Sequence[Prospect]) -> str:
     """Digest everything that a saved plan depends on."""
-    content = [plan.digest, sorted([line.namespace, line.name, line.fingerprint] for line in lines)]
+    content = [plan.digest, sorted([line.namespace, line.name, fingerprints.digest(line.fields)] for line in lines)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from seimigrate.cli import breakglass, carrying, exits, looking, selection, words
+from seimigrate.cli import breakglass, carrying, exits, looking, orders, outlining, selection, words
 from seimigrate.cli.afterwards import Afterwards
 from seimigrate.cli.carrying import Ended, Errand, NoPods
 from seimigrate.cli.exits import Exit
@@ -22,6 +23,7 @@ from seimigrate.cli.options import (
     Way,
     pair,
 )
+from seimigrate.cli.orders import Orders
 from seimigrate.cli.session import Session
 from seimigrate.cli.shell import Shell, leave, shell_of
 from seimigrate.domain import beginning
@@ -50,16 +52,23 @@ def apply(
         bool,
         typer.Option("--guard/--unguarded", help="Whether to guard the nodes that stay held, until a guard has them."),
     ] = True,
+    saved: Annotated[
+        str | None, typer.Argument(metavar="[FILE]", show_default=False, help="A plan saved by: plan --out FILE.")
+    ] = None,
     break_glass: Annotated[
         str | None,
         typer.Option("--break-glass", metavar="DIR", help="First write down every way back for people with kubectl."),
     ] = None,
 ) -> None:
-    """Cut nodes over, one after the other; run again, it goes on."""
-    shell, plan, ways, session, found = begin(ctx, target, file, acting, connect, output, [controller, calling])
-    strategy = looking.strategy_of(way, plan)
+    """Cut nodes over, canaries first, within budgets; run again, it goes on."""
+    shell, told, session, found = begin(
+        ctx, lambda: orders.read(target, file, way, saved), acting, connect, output, [controller, calling]
+    )
+    plan, ways, strategy = told.plan, told.ways, told.strategy
     look = looking.Look(session.cluster, found, plan, session.clock)
-    lines = look.prospects(strategy, accept_unjudged=way.accept_unjudged_policy)
+    told.require_fit(look)
+    ahead = outlining.outline(look, strategy, accept_unjudged=told.accept_unjudged_policy, canary=told.canary)
+    lines = ahead.lines
     if hold is HoldBy.NONE:
         looking.require_no_owner(look, lines)
     accounts = carrying.accounts_of(session, controller) if hold is HoldBy.JUDGE else []
@@ -72,6 +81,7 @@ def apply(
         ("blocked", str(sum(bool(line.blockers) for line in lines))),
         ("done", str(sum(line.done for line in lines))),
         ("strategy", strategy.value),
+        ("time", f"about {values.duration(ahead.seconds)}"),
         ("hold", "admission policies" if hold is HoldBy.JUDGE else "none: nothing keeps the controller off"),
     ]
     shell.ask(acting.yes, f"cut over by plan {plan.migration}:", rows)
@@ -84,15 +94,17 @@ def apply(
         strategy=strategy,
         ways=ways,
         selection=found,
-        work=lambda run: run.apply(found.keys),
+        work=lambda run: run.apply(found.keys, told.saved.waves if told.saved else None, told.canary),
         holds=hold is HoldBy.JUDGE,
-        accept_unjudged_policy=way.accept_unjudged_policy,
+        accept_unjudged_policy=told.accept_unjudged_policy,
+        gated=True,
+        unfit=told.unfit,
     )
-    again: list[words.Group] = [target, file, way, controller, calling, acting, connect]
+    again: list[words.Group] = [told, controller, calling, acting, connect]
 
     def then(ended: Ended, afterwards: Afterwards) -> None:
         code = exits.of_apply(ended.results)
-        _show(shell, errand, ended, _after_apply(ended, code, again, connect))
+        _show(shell, errand, ended, _after_apply(ended, code, told, again))
         if guard:
             afterwards.look_after([(r.namespace, r.name) for r in ended.results])
 
@@ -109,7 +121,10 @@ def hold(
     output: Output,
 ) -> None:
     """Keep the controller from changing nodes that it disagrees with."""
-    shell, plan, ways, session, found = begin(ctx, target, file, acting, connect, output, [controller])
+    shell, told, session, found = begin(
+        ctx, lambda: orders.read(target, file, Way(), None), acting, connect, output, [controller]
+    )
+    plan, ways = told.plan, told.ways
     accounts = carrying.accounts_of(session, controller)
     rows = [
         ("cluster", session.server),
@@ -150,7 +165,10 @@ def rollback(
     """Take nodes back, wholly or to the end of a stage."""
     if to is StageName.RELEASE:
         raise UsageError("--to release is the end of the way forwards", hint="name an earlier stage, or none")
-    shell, plan, ways, session, found = begin(ctx, target, file, acting, connect, output, [controller, calling])
+    shell, told, session, found = begin(
+        ctx, lambda: orders.read(target, file, Way(), None), acting, connect, output, [controller, calling]
+    )
+    plan, ways = told.plan, told.ways
     accounts = carrying.accounts_of(session, controller)
     # A way back must not wait for a token that it may never need.
     pods = session.pods(pair("--service-account", calling.service_account), required=False)
@@ -179,26 +197,24 @@ def rollback(
 
 def begin(
     ctx: typer.Context,
-    target: Target,
-    file: PlanFile,
+    read: Callable[[], Orders],
     acting: Acting,
     connect: Connect,
     output: Output,
     accounts: list[Controller | Calling],
-) -> tuple[Shell, Plan, Ways, Session, selection.Selection]:
+) -> tuple[Shell, Orders, Session, selection.Selection]:
     """Find out all that can be wrong with the words before anything is asked of the cluster."""
     shell = shell_of(ctx)
     shell.begin(output)
-    selection.check(target)
     for each in accounts:
         if isinstance(each, Calling):
             pair("--service-account", each.service_account)
         elif each.controller_account is not None:
             pair("--controller-account", each.controller_account)
     shell.must_be_able_to_ask(acting.yes)
-    plan, ways = looking.the_plan(file), looking.the_ways(file)
+    told = read()
     session = shell.open_session(connect)
-    return shell, plan, ways, session, selection.select(session.cluster, target, session.namespace)
+    return shell, told, session, told.select(session)
 
 
 def asked(session: Session, plan: Plan, ways: Ways, found: selection.Selection) -> list[tuple[str, str]]:
@@ -220,18 +236,18 @@ def end(shell: Shell, errand: Errand, ended: Ended, code: Exit, next_command: st
 
 def _show(shell: Shell, errand: Errand, ended: Ended, next_command: str) -> None:
     page = EndedPage(ended.token, errand.command, carrying.lines_of(ended, errand.selection), next_command)
-    shell.show(lambda: jsonout.ended(page), lambda on: endedtable.show(page, on))
+    shell.show(lambda: jsonout.ended(page), lambda on: endedtable.show(page, on), ends_stream=True)
 
 
-def _after_apply(ended: Ended, code: Exit, again: list[words.Group], connect: Connect) -> str:
+def _after_apply(ended: Ended, code: Exit, told: Orders, again: list[words.Group]) -> str:
     """Give what to type after a cutover: back where it failed, again where it stopped, a look where it is done."""
     failed = [f"{r.namespace}/{r.name}" for r in ended.results if r.failed]
     match code:
         case Exit.FAILED:
-            return words.command("rollback", *(words.node(key) for key in failed), connect)
+            return words.command("rollback", *(words.node(key) for key in failed), again[-1])
         case Exit.ROLLED_BACK | Exit.BLOCKED:
-            return words.command("plan", *again[:3], connect)
+            return words.command("plan", told.made_by, again[-1])
         case Exit.PAUSED | Exit.HELD:
             return words.command("apply", *again)
         case _:
-            return words.command("status", again[0], connect)
+            return words.command("status", told.where(), again[-1])

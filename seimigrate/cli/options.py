@@ -137,16 +137,19 @@ class Way:
     """How to move forwards."""
 
     strategy: Annotated[
-        Strategy | None, typer.Option("--strategy", help="Two restarts with a look in between, or one.")
+        Strategy | None, typer.Option("--strategy", help="Two restarts, one, or two for canaries alone.")
     ] = None
     accept_unjudged_policy: Annotated[
         bool, typer.Option("--accept-unjudged-policy", help="Go on in spite of policy findings.")
     ] = False
+    canary: Annotated[
+        str | None, typer.Option("--canary", metavar="NS/NAME", help="The node that goes first, before the plan's.")
+    ] = None
 
     def words(self) -> list[str]:
         """Give the options that say the same again."""
         accepted = ["--accept-unjudged-policy"] if self.accept_unjudged_policy else []
-        return [*_word("--strategy", self.strategy), *accepted]
+        return [*_word("--strategy", self.strategy), *accepted, *_word("--canary", self.canary)]
 
 
 @dataclass(frozen=True)
@@ -171,11 +174,21 @@ class Acting:
     lease_seconds: Annotated[
         float, typer.Option("--lease-seconds", min=1, metavar="S", help="How long the lock lasts unrenewed.")
     ] = DEFAULT_LEASE_SECONDS
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            "--metrics-port", min=0, max=65535, metavar="PORT", help="Serve metrics on 127.0.0.1 meanwhile (0: any)."
+        ),
+    ] = None
 
     def words(self) -> list[str]:
         """Give the options that say the same again; not ``--yes``, which is for one time."""
         changed = self.lease_seconds != DEFAULT_LEASE_SECONDS
-        return _word("--lease-seconds", f"{self.lease_seconds:g}" if changed else None)
+        port = None if self.metrics_port is None else str(self.metrics_port)
+        return [
+            *_word("--lease-seconds", f"{self.lease_seconds:g}" if changed else None),
+            *_word("--metrics-port", port),
+        ]
 
 
 @dataclass(frozen=True)

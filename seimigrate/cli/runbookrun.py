@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from seimigrate.cli import carrying, exits, looking, moving, words
+from seimigrate.cli import carrying, exits, looking, moving, orders, words
 from seimigrate.cli.carrying import Errand
 from seimigrate.cli.exits import Exit
-from seimigrate.cli.options import Acting, Calling, Connect, Controller, Output, PlanFile, Target, pair
+from seimigrate.cli.options import Acting, Calling, Connect, Controller, Output, PlanFile, Target, Way, pair
 from seimigrate.cli.selection import Selection, select
 from seimigrate.cli.session import Session
 from seimigrate.cli.shell import shell_of
@@ -61,7 +61,10 @@ def run(
         shown = DryRunPage(page, nodes, words.command("runbook", again, target, file, controller, calling, connect))
         shell.show(lambda: jsonout.dry_run(shown), lambda on: runbooktable.show_steps(shown, on))
         return
-    shell, plan, _, session, found = moving.begin(ctx, target, file, acting, connect, output, [controller, calling])
+    shell, told, session, found = moving.begin(
+        ctx, lambda: orders.read(target, file, Way(), None), acting, connect, output, [controller, calling]
+    )
+    plan = told.plan
     accounts = carrying.accounts_of(session, controller)
     pods = session.pods(pair("--service-account", calling.service_account), required=False)
     rows = [

@@ -12,7 +12,7 @@ from seimigrate.cli.options import Connect
 from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
 from seimigrate.engine import crew, guard, hold, observer, rights
 from seimigrate.engine.errors import LockedByAnother, NotFound, SeimigrateError
-from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View
+from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View, Web
 
 OnWait = Callable[[str, float], None]
 """Is told of a holder of the lock, and for how many seconds it will be watched for signs of life."""
@@ -37,11 +37,14 @@ class Session(Protocol):
     def namespace(self) -> str:
         """Give the namespace that a command means which names none."""
 
-    def require_rights(self, namespaces: Sequence[str], *, holds: bool) -> None:
-        """Raise ``Forbidden`` naming every right that a run would lack."""
+    def require_rights(self, namespaces: Sequence[str], *, holds: bool, gates: Sequence[str]) -> None:
+        """Raise ``Forbidden`` naming every right that a run would lack; ``gates`` are where gates are asked."""
 
     def pods(self, service_account: tuple[str, str], *, required: bool) -> Pods:
         """Give calls to pods with a ServiceAccount's token; raises an error if it is required and there is none."""
+
+    def web(self) -> Web:
+        """Give what gates are asked with."""
 
     def require_guard_rights(self, namespaces: Sequence[str]) -> None:
         """Raise ``Forbidden`` naming every right that a guard would lack."""
@@ -83,9 +86,15 @@ class ClusterSession:
         self.server = self._connection.host
         self.namespace = context_namespace(chosen.context, chosen.kubeconfig)
 
-    def require_rights(self, namespaces: Sequence[str], *, holds: bool) -> None:
+    def require_rights(self, namespaces: Sequence[str], *, holds: bool, gates: Sequence[str]) -> None:
         """Ask the API server what we may do, before anything is done."""
-        rights.require(self.cluster, namespaces, holds=holds)
+        rights.require(self.cluster, namespaces, holds=holds, gates=gates)
+
+    def web(self) -> Web:
+        """Give what gates are asked with."""
+        from seimigrate.adapters.web import GateWeb
+
+        return GateWeb(self._connection)
 
     def pods(self, service_account: tuple[str, str], *, required: bool) -> Pods:
         """Give calls to pods by port-forward; a token that is required is got at once, before anything is changed."""

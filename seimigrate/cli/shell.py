@@ -52,12 +52,14 @@ class Shell:
         colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
         logs.configure(as_json=self.json, verbose=self.verbose, colour=colour)
 
-    def show(self, data: Callable[[], dict[str, Any]], table: Callable[[Console], None]) -> None:
-        """Print a result in the format that was asked for."""
+    def show(
+        self, data: Callable[[], dict[str, Any]], table: Callable[[Console], None], *, ends_stream: bool = False
+    ) -> None:
+        """Print a result in the format that was asked for; as JSON on one line where it ends a stream of events."""
         if self.json:
             from seimigrate.render import jsonout
 
-            print(jsonout.dumps(data()))  # noqa: T201 - results are what stdout is for
+            print(json.dumps(data()) if ends_stream else jsonout.dumps(data()))  # noqa: T201 - results go to stdout
             return
         from seimigrate.render.console import console
 

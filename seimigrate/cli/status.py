@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Annotated
 
 import typer
 
-from seimigrate.cli import looking, selection, words
+from seimigrate.cli import following, looking, selection, words
 from seimigrate.cli.options import Connect, Controller, Output, PlanFile, Target, pair
 from seimigrate.cli.session import Session
 from seimigrate.cli.shell import shell_of
@@ -31,6 +32,9 @@ def status(
     controller: Controller,
     connect: Connect,
     output: Output,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Follow the live run until it ends; then show how things are.")
+    ] = False,
 ) -> None:
     """Show each node's stage and outcome, and whether it is held and guarded; change nothing."""
     shell = shell_of(ctx)
@@ -39,6 +43,8 @@ def status(
     plan = looking.the_plan(file)
     session = shell.open_session(connect)
     found = selection.select(session.cluster, target, session.namespace)
+    if watch:
+        following.follow(shell, session, found, plan)
     look = looking.Look(session.cluster, found, plan, session.clock)
     lease = session.cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, LEASE_NAME)
     locked = alive(lease, session.clock.now())
@@ -52,7 +58,7 @@ def status(
         doubts=doubts,
         next=_next(lines, locked, [connect], [target, file, connect]),
     )
-    shell.show(lambda: jsonout.status(page), lambda on: statustable.show(page, on))
+    shell.show(lambda: jsonout.status(page), lambda on: statustable.show(page, on), ends_stream=watch)
 
 
 def alive(lease: Object | None, now: float) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 
-from seimigrate.domain import checks, seen, shapes, transforms
+from seimigrate.domain import checks, fingerprints, seen, shapes, transforms
 from seimigrate.domain.changes import Change
 from seimigrate.domain.checks import Blocker
 from seimigrate.domain.finding import Severity
+from seimigrate.domain.fingerprints import Fields
 from seimigrate.domain.kinds import Object
 from seimigrate.domain.plan import Parameters, Plan, StageName, Strategy
 from seimigrate.domain.record import Record
@@ -26,7 +25,10 @@ _GITOPS = {
 
 @dataclass(frozen=True, slots=True)
 class Prospect:
-    """One node's line in a plan; shapes are ``None`` where there is nothing that could be read."""
+    """One node's line in a plan; shapes are ``None`` where there is nothing that could be read.
+
+    ``fields`` is its fingerprint, on which a saved plan depends.
+    """
 
     namespace: str
     name: str
@@ -39,7 +41,7 @@ class Prospect:
     changes: tuple[Change, ...]
     blockers: tuple[Blocker, ...]
     warnings: tuple[str, ...]
-    fingerprint: str
+    fields: Fields
 
     @property
     def done(self) -> bool:
@@ -51,9 +53,9 @@ def prospect(view: Seen, plan: Plan, strategy: Strategy, record: Record | None, 
     """Say what the cutover would do to a node; ``view.seinode`` is there."""
     node = view.seinode
     assert node is not None
-    changes, restarts = _way(view, plan, strategy)
+    made, restarts = _way(view, plan, strategy)
     template = _shape(view.statefulset, plan.parameters)
-    finished = not changes and not restarts and template is Shape.ENFORCED
+    finished = not made and not restarts and template is Shape.ENFORCED
     found = [] if finished else checks.blockers(view, plan, accept_unjudged_policy=accept_unjudged)
     mode = seen.mode_of(node)
     return Prospect(
@@ -63,13 +65,18 @@ def prospect(view: Seen, plan: Plan, strategy: Strategy, record: Record | None, 
         chain=node["spec"].get("chainId", ""),
         template=template,
         pod=shapes.shape_of(view.pod["spec"], plan.parameters) if view.pod else None,
-        stage=_stage(record, changes, finished=finished),
+        stage=_stage(record, made, finished=finished),
         restarts=restarts,
-        changes=changes,
+        changes=made,
         blockers=tuple(found),
         warnings=_warnings(view, plan),
-        fingerprint=_fingerprint(view, changes),
+        fields=fingerprints.take(view, made),
     )
+
+
+def changes(view: Seen, plan: Plan) -> tuple[Change, ...]:
+    """Give what the cutover would still change on a node; nothing where its pod is no SeiNode's."""
+    return _way(view, plan, Strategy.STAGED)[0]
 
 
 def _way(view: Seen, plan: Plan, strategy: Strategy) -> tuple[tuple[Change, ...], int]:
@@ -119,16 +126,3 @@ def _warnings(view: Seen, plan: Plan) -> tuple[str, ...]:
     for tool in sorted({tool for mark, tool in _GITOPS.items() if mark in marks}):
         found.append(f"{tool} manages this SeiNode: change its image there, or it is changed back")
     return tuple(found)
-
-
-def _fingerprint(view: Seen, changes: tuple[Change, ...]) -> str:
-    """Digest what a saved plan depends on: what is tested or written, images, the SeiNode's generation, the pod."""
-    assert view.seinode is not None
-    template = (view.statefulset or {}).get("spec", {}).get("template", {}).get("spec", {})
-    content = {
-        "changes": [change.to_json() for change in changes],
-        "images": [container.get("image") for container in shapes.containers(template)],
-        "generation": view.seinode["metadata"].get("generation"),
-        "pod": view.pod_uid,
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -68,13 +68,15 @@ class Company:
     """Who takes part in a run beside its ports; what is left out is done in this thread, or by nobody.
 
     ``crew`` does the nodes' steps, ``gates`` asks the plan's gates, ``told`` is told of each step of the fleet, and
-    ``meanwhile`` is called in between.
+    ``meanwhile`` is called in between. ``unfit`` says why a node whose turn it is must not begin: it is not as it was
+    when the plan was saved.
     """
 
     crew: Executor | None = None
     gates: Gates | None = None
     told: Told = lambda campaign, step, at: None
     meanwhile: Callable[[], None] = lambda: None
+    unfit: Callable[[str, Seen, Record | None], tuple[Blocker, ...]] = lambda key, view, last: ()
 
 
 class Run:
@@ -254,7 +256,9 @@ class Run:
         wave = campaign.wave_of(key)
         strategy = wave.strategy(self._options.strategy) if wave is not None else self._options.strategy
         options = replace(self._options, strategy=strategy)
-        begun = muster.begin(key, view, last, self._plan, options, self._ports.clock.now())
+        begun = self._company.unfit(key, view, last) or muster.begin(
+            key, view, last, self._plan, options, self._ports.clock.now()
+        )
         if isinstance(begun, Record):
             return begun
         self._results[key] = Result(namespace, name, blockers=begun, nothing_to_do=not begun)

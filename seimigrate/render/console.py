@@ -11,6 +11,8 @@ from rich.text import Text
 
 WIDTH = 100
 NUMBERS = ("CHANGES", "RESTARTS")
+WHOLE = ("OUTCOME", "HELD")
+"""Columns of single words, which are never folded."""
 
 COLOURS = {
     "done": "green",
@@ -27,6 +29,9 @@ COLOURS = {
     "not-started": "yellow",
     "failed": "red",
     "no": "red",
+    "moving": "cyan",
+    "waiting": "dim",
+    "skipped": "yellow",
 }
 
 
@@ -42,7 +47,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 
     if indent:
         made.add_column("", width=indent - 2, no_wrap=True)
     for head in heads:
-        made.add_column(head, overflow="fold", justify="right" if head in NUMBERS else "left")
+        made.add_column(head, overflow="fold", justify="right" if head in NUMBERS else "left", no_wrap=head in WHOLE)
     for row in rows:
         made.add_row(*([""] if indent else []), *(coloured(cell) for cell in row))
     return made

@@ -49,6 +49,8 @@ def plan(page: PlanPage) -> Json:
         "cluster": page.cluster,
         "fingerprint": page.fingerprint,
         "summary": summary,
+        "estimate": round(page.seconds),
+        "waves": [{"kind": wave.kind, "nodes": [*wave.nodes]} for wave in page.waves],
         "nodes": [_prospect(line) for line in _ordered(page.lines)],
     }
 
@@ -72,7 +74,7 @@ def _prospect(line: Prospect) -> Json:
 
 
 def status(page: StatusPage) -> Json:
-    """Give ``status -o json``."""
+    """Give ``status -o json``; with ``--watch`` it is the event that ends the stream."""
     summary = {
         "nodes": len(page.lines),
         "open": sum(line.open for line in page.lines),
@@ -107,8 +109,9 @@ def _status(line: StatusLine) -> Json:
 
 
 def ended(page: EndedPage) -> Json:
-    """Give what ``apply``, ``hold`` and ``rollback`` print with ``-o json``."""
-    return {"version": VERSION, "run": page.run, "nodes": [_ended(line) for line in _ordered(page.lines)]}
+    """Give the event with which ``apply``, ``hold`` and ``rollback`` end their stream with ``-o json``."""
+    nodes = [_ended(line) for line in _ordered(page.lines)]
+    return {"version": VERSION, "event": "ended", "run": page.run, "nodes": nodes, "next": page.next}
 
 
 def _ended(line: EndedLine) -> Json:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
 _DIM, _YELLOW, _RED, _OFF = "\x1b[2m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 
 
-def configure(*, as_json: bool, verbose: bool, colour: bool) -> None:
-    """Set logging up for this process; ``verbose`` shows each step."""
+def configure(*, as_json: bool, verbose: bool, colour: bool, stream: TextIO | None = None) -> None:
+    """Set logging up for this process, on stderr or another stream; ``verbose`` shows each step."""
     stamp = structlog.processors.TimeStamper(fmt="iso" if as_json else "%H:%M:%S", utc=as_json, key="time")
     last: Any = structlog.processors.JSONRenderer(sort_keys=True) if as_json else _Line(colour)
     structlog.configure(
         processors=[structlog.processors.add_log_level, stamp, last],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from seimigrate.domain import seen, shapes
 from seimigrate.domain.checks import Blocker
 from seimigrate.domain.finding import Finding, Severity
+from seimigrate.domain.fleet.order import Wave
 from seimigrate.domain.plan import Parameters
 from seimigrate.domain.prospect import Prospect
 from seimigrate.domain.seen import Seen
@@ -14,7 +15,7 @@ from seimigrate.domain.seen import Seen
 
 @dataclass(frozen=True, slots=True)
 class PlanPage:
-    """What ``plan`` found; ``next`` is the command to type then."""
+    """What ``plan`` found; ``seconds`` is an estimate, ``next`` the command to type then."""
 
     migration: str
     cluster: str
@@ -22,6 +23,8 @@ class PlanPage:
     strategy: str
     fingerprint: str
     lines: tuple[Prospect, ...]
+    waves: tuple[Wave, ...]
+    seconds: float
     next: str
 
     @property

@@ -17,6 +17,7 @@ def show(page: PlanPage, on: Console) -> None:
     on.print(f"plan {page.migration}, {page.strategy}, on {page.server}")
     on.print()
     on.print(table(HEADS, [_row(line) for line in page.lines]))
+    _waves(page, on)
     _changes(page, on)
     _blockers(page, on)
     _warnings(page, on)
@@ -24,6 +25,7 @@ def show(page: PlanPage, on: Console) -> None:
     on.print(
         f"{values.count(len(page.lines), 'node')}: {page.pending} to move, {page.blocked} blocked, {page.done} done; "
         f"{values.count(page.restarts, 'restart')}"
+        + (f", about {values.duration(page.seconds)}" if page.seconds else "")
     )
     follow_up(on, page.next)
 
@@ -37,6 +39,17 @@ def _row(line: Prospect) -> tuple[str, ...]:
 
 def _key(line: Prospect) -> str:
     return f"{line.namespace}/{line.name}"
+
+
+def _waves(page: PlanPage, on: Console) -> None:
+    """Print in which order the nodes move, where there is more than one."""
+    if sum(len(wave.nodes) for wave in page.waves) < 2:
+        return
+    on.print()
+    on.print("in this order", style="bold")
+    titles = values.wave_titles(page.waves)
+    rows = [(title, values.few(wave.nodes)) for title, wave in zip(titles, page.waves, strict=True)]
+    on.print(table(("", ""), rows, indent=2))
 
 
 def _changes(page: PlanPage, on: Console) -> None:

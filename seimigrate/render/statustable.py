@@ -30,7 +30,7 @@ def show(page: StatusPage, on: Console) -> None:
 
 
 def _row(line: StatusLine, live: bool) -> tuple[str, ...]:
-    stage = (line.stage or "-") + (" (back)" if line.direction == "back" else "")
+    stage = ("← " if line.direction == "back" else "") + (line.stage or "-")
     outcome = line.outcome or ("-" if line.stage is None else "moving" if live else "interrupted")
     held = "guarded" if line.guarded else "unguarded" if line.held else "-"
     shapes = (line.template or "?", line.pod or "none")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from seimigrate.domain.changes import Change
+from seimigrate.domain.fleet.order import Kind, Wave
 
 _CONTAINER = re.compile(r"^spec\.template\.spec\.(?:initContainers|containers)\[name=([^\]]+)\]\.?")
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
@@ -17,8 +18,14 @@ CONTEXT = 24
 
 def where(change: Change) -> str:
     """Give a change's field; one of a container begins with the container's name."""
-    found = _CONTAINER.match(change.path)
-    return f"{found.group(1)}: {change.path[found.end() :]}" if found else change.path
+    return place(change.path)
+
+
+def place(path: str) -> str:
+    """Give a field; one of a container begins with its name, and the default protocol is left out."""
+    path = path.replace(",protocol=TCP]", "]")
+    found = _CONTAINER.match(path)
+    return f"{found.group(1)}: {path[found.end() :]}" if found else path
 
 
 def what(change: Change) -> str:
@@ -32,6 +39,12 @@ def what(change: Change) -> str:
 
 
 def _text(value: Any) -> str:
+    """Write a value; of an entry of a list only what the API server would not fill in by itself."""
+    if isinstance(value, dict):
+        said = {k: v for k, v in value.items() if not (k == "protocol" and v == "TCP")}
+        if said.get("targetPort") == said.get("port"):
+            said.pop("targetPort", None)
+        return ", ".join(f"{key}: {_text(each)}" for key, each in said.items())
     text = value if isinstance(value, str) else json.dumps(value)
     return _DIGEST.sub(r"\1…", text)
 
@@ -60,3 +73,19 @@ def few(names: Sequence[str], most: int = 3) -> str:
 def count(number: int, one: str, many: str = "") -> str:
     """Give a number with its noun: ``1 node``, ``2 nodes``."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Give a time in words that are short: ``45 s``, ``12 min``, ``3 h 20 min``."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{round(seconds)} s"
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+
+
+def wave_titles(waves: Sequence[Wave]) -> list[str]:
+    """Name the waves of a run: canaries by what they are, the others by their number."""
+    numbers = iter(range(1, len(waves) + 1))
+    return ["canary" if wave.kind is Kind.CANARY else f"wave {next(numbers)}" for wave in waves]

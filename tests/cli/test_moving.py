@@ -28,7 +28,7 @@ def test_done_and_handed_back_is_0_and_again_is_nothing_to_do(world: World) -> N
     session = WorldSession(world)
     told = say(session, "apply", "--unguarded", *GO, "--yes", "-o", "json")
     assert told.code == 0
-    assert list(told.json) == ["version", "run", "nodes"]
+    assert list(told.json) == ["version", "event", "run", "nodes", "next"]
     assert told.json["run"] == world.lock.token
     [node] = told.json["nodes"]
     assert list(node) == ENDED

@@ -21,9 +21,10 @@ from seimigrate.domain.checks import Blocker
 from seimigrate.domain.plan import StageName, Strategy
 from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
 from seimigrate.engine.run import Result
+from seimigrate.engine.telling import Teller
 from seimigrate.render import logs, values
 from seimigrate.render.lines import Lines
-from seimigrate.simulation.world import World
+from seimigrate.simulation.world import VirtualClock, World
 from tests.cli.world import GO, SEI, WorldSession, say
 
 RECORD = Record("sei", "full-0", "u", "s", "image", "run-1", "plan", Strategy.STAGED, 0.0)
@@ -118,9 +119,9 @@ class TestLines:
         stream = io.StringIO()
         with redirect_stderr(stream):
             logs.configure(as_json=True, verbose=verbose, colour=False)
-            lines = Lines(structlog.get_logger())
+            tell = Teller(VirtualClock(), Lines(structlog.get_logger()))
             for record, action in steps:
-                lines(record, action)
+                tell(record, action)
         return [json.loads(line) for line in stream.getvalue().splitlines()]
 
     def test_a_reason_to_wait_is_told_once_a_stage(self) -> None:
@@ -177,5 +178,8 @@ def test_only_what_differs_of_a_long_value_is_shown() -> None:
     path = "spec.template.spec.initContainers[name=kube-rbac-proxy].args"
     assert values.where(replace(change, path=path)) == "kube-rbac-proxy: args"
     assert values.what(replace(change, before=8443, after=9100)) == "8443 → 9100"
-    assert values.what(replace(change, before=None, after={"a": 1})) == '+ {"a": 1}'
+    added = {"name": "a", "port": 1, "protocol": "TCP", "targetPort": 1}
+    assert values.what(replace(change, before=None, after=added)) == "+ name: a, port: 1"
+    elsewhere = {**added, "targetPort": 2}
+    assert values.what(replace(change, before=None, after=elsewhere)) == "+ name: a, port: 1, targetPort: 2"
     assert values.what(replace(change, before="--x", after=None)) == "- --x"

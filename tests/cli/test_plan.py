@@ -20,7 +20,8 @@ def test_json_has_exactly_its_keys(world: World) -> None:
     told = say(WorldSession(world), "plan", *SPLIT, "-o", "json")
     assert (told.code, told.err) == (0, "")
     page = told.json
-    assert list(page) == ["version", "migration", "cluster", "fingerprint", "summary", "nodes"]
+    assert list(page) == [*("version", "migration", "cluster", "fingerprint", "summary", "estimate", "waves", "nodes")]
+    assert page["waves"] == [{"kind": "canary", "nodes": ["sei/full-0"]}]
     assert page["version"] == 1
     assert page["migration"] == "split-listeners"
     system = world.view.get(Kind.NAMESPACE, "", "kube-system")

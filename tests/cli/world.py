@@ -17,8 +17,9 @@ from seimigrate.cli.options import Connect
 from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.engine.crew import Inline
 from seimigrate.engine.errors import LockedByAnother
-from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View
+from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View, Web
 from seimigrate.simulation.locks import MemoryLock
+from seimigrate.simulation.prometheus import SimulatedPrometheus
 from seimigrate.simulation.world import SPLIT_IMAGE, World
 
 SEI = "sei"
@@ -37,6 +38,7 @@ class WorldSession:
     other: str = ""
     opened: list[str] = field(default_factory=list)
     on_view: Callable[[], None] | None = None
+    prometheus: Web | None = None
 
     @property
     def cluster(self) -> Cluster:
@@ -46,7 +48,10 @@ class WorldSession:
     def clock(self) -> Clock:
         return self.world.clock
 
-    def require_rights(self, namespaces: Sequence[str], *, holds: bool) -> None:
+    def web(self) -> Web:
+        return self.prometheus or SimulatedPrometheus(self.world)
+
+    def require_rights(self, namespaces: Sequence[str], *, holds: bool, gates: Sequence[str]) -> None:
         self.opened.append(f"rights {holds}")
 
     def require_guard_rights(self, namespaces: Sequence[str]) -> None:
@@ -101,7 +106,14 @@ class Said:
 
     @property
     def json(self) -> Any:
-        return json.loads(self.out)
+        """What was printed; of a stream of events the last one."""
+        text = self.out if self.out.startswith("{\n") else self.out.splitlines()[-1]
+        return json.loads(text)
+
+    @property
+    def events(self) -> list[Any]:
+        """The stream of events."""
+        return [json.loads(line) for line in self.out.splitlines()]
 
 
 def say(session: WorldSession, *words: str, typed: str | None = None) -> Said:

@@ -10,6 +10,7 @@ import pytest
 
 from seimigrate.domain import changes as changing
 from seimigrate.domain import checks
+from seimigrate.domain.fingerprints import Fields
 from seimigrate.domain.kinds import Kind, Object
 from seimigrate.domain.plan import StageName, Strategy
 from seimigrate.domain.prospect import Prospect, prospect
@@ -313,8 +314,8 @@ def test_a_blocked_node_still_shows_its_changes(ready: Seen) -> None:
 
 
 def test_the_fingerprint_is_of_what_is_written_and_not_of_the_bookkeeping(ready: Seen) -> None:
-    def fingerprint(view: Seen) -> str:
-        return prospect(view, PLAN, Strategy.STAGED, None, accept_unjudged=True).fingerprint
+    def fingerprint(view: Seen) -> Fields:
+        return prospect(view, PLAN, Strategy.STAGED, None, accept_unjudged=True).fields
 
     same = edited(ready, "statefulset", lambda b: b["metadata"].update(resourceVersion="9", managedFields=[]))
     assert fingerprint(same) == fingerprint(ready)

@@ -1,0 +1,99 @@
+"""A saved plan, and those who watch its run, on a real API server: another terminal, a scrape, Kubernetes Events."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from typing import Any
+
+from seimigrate.adapters.api import path_of
+from seimigrate.domain.kinds import Kind
+from tests.adapters.helpers import wait_until
+from tests.commandline import LEASE_SECONDS, ROOT, Done, finish
+from tests.real.scene import NAME, Scene
+
+STAGES = ["hold", "check", "expose", "probes", "ready", "enforce", "policy", "release"]
+
+
+def apply_saved(scene: Scene, file: str, *more: str) -> subprocess.Popen[str]:
+    """Start ``apply FILE``: nothing else says what to do."""
+    words = ["apply", file, "--kubeconfig", str(scene.kubeconfig), "--yes", "--unguarded", "--lease-seconds"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "seimigrate", *words, LEASE_SECONDS, *more],
+        cwd=scene.folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def events(done: Done) -> list[Any]:
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+def stages(told: list[Any]) -> list[str]:
+    return [event["stage"] for event in told if event.get("event") == "stage"]
+
+
+def test_a_saved_plan_is_refused_once_the_node_is_another_and_else_applied(scene: Scene) -> None:
+    file = str(scene.folder / "cutover.plan")
+    assert scene.run("plan", "--out", file).code == 0
+    before = scene.statefulset["spec"]
+    seinode = {"op": "add", "path": "/spec/podLabels", "value": {"a": "b"}}
+    scene.edit(Kind.SEI_NODE, seinode)
+    refused = finish(apply_saved(scene, file))
+    assert refused.code == 1, refused.err
+    assert f"{scene.node}: SeiNode metadata.generation was 1, is 2" in refused.err
+    assert scene.statefulset["spec"]["template"]["spec"] == before["template"]["spec"]
+    assert scene.ours() == []
+    scene.wait_for(lambda: scene.ready, "the node to be ready")
+    assert scene.run("plan", "--out", file).code == 0
+    assert finish(apply_saved(scene, file)).code == 9
+
+
+def test_a_run_is_followed_from_another_terminal_scraped_and_told_by_kubernetes_events(scene: Scene) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    scraped: list[str] = []
+
+    def scrape() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
+                scraped.append(answer.read().decode())
+        except OSError:
+            return False
+        return 'seimigrate_nodes{state="moving"} 1.0' in scraped[-1]
+
+    running = scene.start("apply", "-o", "json", "--metrics-port", str(port))
+    ended: list[Done] = []
+    waiter = threading.Thread(target=lambda: ended.append(finish(running)))
+    waiter.start()
+    wait_until(scrape, "the node to be on its way")
+    follower = finish(scene.start("status", "-f", str(scene.plan), "--watch", "-o", "json"))
+    waiter.join()
+    [done] = ended
+    assert done.code == 9, done.err
+
+    *told, last = events(done)
+    assert stages(told) == STAGES
+    assert last["event"] == "ended"
+    *seen, status = events(follower)
+    assert {event["run"] for event in seen} == {last["run"]}
+    assert stages(seen) == STAGES[-len(stages(seen)) :]
+    assert [event["outcome"] for event in seen if event["event"] == "outcome"] == ["done-held"]
+    assert status["nodes"][0]["outcome"] == "done-held"
+
+    found = scene.controlplane.admin.request("GET", path_of(Kind.EVENT, scene.namespace))["items"]
+    ours = [e for e in found if e.get("reportingController") == "seimigrate.sei.io/run"]
+    assert sorted(e["note"] for e in ours if e["reason"] == "CutoverStage") == sorted(
+        f"stage {stage} begins" for stage in STAGES
+    )
+    assert {e["regarding"]["name"] for e in ours} == {NAME}
+    assert any(e["reason"] == "CutoverDoneHeld" for e in ours)
