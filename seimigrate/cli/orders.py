@@ -104,7 +104,16 @@ def read(target: Target, file: PlanFile, way: Way, saved: str | None) -> Orders:
         selection.check(target)
         plan = looking.the_plan(file)
         made_by = (*target.words(), *file.words(), *way.words())
-        return Orders(plan, looking.the_ways(file), looking.strategy_of(way, plan), way.accept_unjudged_policy, way.canary, target, made_by, made_by)
+        return Orders(
+            plan=plan,
+            ways=looking.the_ways(file),
+            strategy=looking.strategy_of(way, plan),
+            accept_unjudged_policy=way.accept_unjudged_policy,
+            canary=way.canary,
+            target=target,
+            made_by=made_by,
+            said=made_by,
+        )
     if said := [*target.words(), *replace(file, runbooks=None).words(), *way.words()]:
         raise UsageError(
             f"the saved plan {saved} says that already: {said[0]}", hint="leave it out, or plan anew with it"
