@@ -25,7 +25,7 @@ from seimigrate.engine.runner import Ports
 from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.objects import condition, labels_of
 from seimigrate.simulation.world import World
-from tests.engine.harness import make_plan
+from tests.engine.harness import WAYS, make_plan
 from tests.engine.watchdog import WRITES, Interrupted
 
 SEI = "sei"
@@ -106,7 +106,7 @@ class Ships:
         """Give a run as a new process would make it."""
         self._locks.append(self._locks[-1].take_over())
         lock, world = self._locks[-1], self.world
-        settings: dict[str, Any] = {"strategy": Strategy.MIXED, "accept_unjudged_policy": True}
+        settings: dict[str, Any] = {"ways": WAYS, "strategy": Strategy.MIXED, "accept_unjudged_policy": True}
         return Run(
             Ports(world.cluster, world.view, world.pods, lock, world.clock),
             self.plan,
