@@ -139,7 +139,7 @@ def owner(obj: Object) -> Mapping[str, Any]:
 
 def network_of(seinode: Object) -> str:
     """Give the SeiNetwork that a SeiNode belongs to, as namespace/name, ``""`` if it belongs to none."""
-    references = seinode["metadata"].get("ownerReferences", [])
+    references = seinode.get("metadata", {}).get("ownerReferences", [])
     name = next((r["name"] for r in references if r.get("kind") == "SeiNetwork"), "")
     return f"{seinode['metadata']['namespace']}/{name}" if name else ""
 

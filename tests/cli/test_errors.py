@@ -86,8 +86,9 @@ def test_a_foreign_or_damaged_journal_is_an_error(world: World, words: list[str]
     meta = {"namespace": SEI, "name": f"{JOURNAL_PREFIX}full-0"}
     world.cluster.put(Kind.CONFIG_MAP, {"metadata": meta, "data": {}})
     before = world.statefulset(SEI, "full-0")
-    told = say(WorldSession(world), *words)
-    assert is_one_error(told, 1, "ConfigMap sei/seimigrate-full-0 has the name of a journal")
+    if words[0] not in ("plan", "status"):  # they list journals by their label, and meet no other
+        told = say(WorldSession(world), *words)
+        assert is_one_error(told, 1, "ConfigMap sei/seimigrate-full-0 has the name of a journal")
     labels = {"app.kubernetes.io/managed-by": "seimigrate", "seimigrate.sei.io/migration": "split-listeners"}
     world.cluster.put(Kind.CONFIG_MAP, {"metadata": {**meta, "labels": labels}, "data": {"record": "{"}})
     told = say(WorldSession(world), *words)
