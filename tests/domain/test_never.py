@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 from seimigrate.domain import changes as changing
 from seimigrate.domain import checks, machine, record, seen
-from seimigrate.domain.actions import Action, Ask, Fence, Note, Perform, ProveHold, Relabel, Stop, Wait
+from seimigrate.domain.actions import Action, Ask, Fence, Judge, Note, Perform, ProveHold, Relabel, Stop, Wait
 from seimigrate.domain.changes import State
+from seimigrate.domain.finding import Finding, Severity
 from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, Object
 from seimigrate.domain.plan import Failure, Plan, StageName, Strategy
 from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
 from seimigrate.domain.rollout import PROOF_LASTS, RECHECK
-from seimigrate.domain.seen import Answer, Hold, Question, Seen
+from seimigrate.domain.seen import Answer, Hold, Judgement, Question, Seen
 from seimigrate.simulation.objects import copy_json
 from seimigrate.simulation.sidecar import HEALTH_ROUTES
 from seimigrate.simulation.world import SPLIT_IMAGE
@@ -271,6 +272,13 @@ def _other_around(draw: st.DrawFn, m: Moment) -> Moment:
     return m._replace(seen=replace(m.seen, around=around, refused=refused, progress=progress))
 
 
+def _other_judgement(draw: st.DrawFn, m: Moment) -> Moment:
+    severities = draw(st.lists(st.sampled_from(Severity), max_size=2))
+    policy = tuple(Finding("policy", severity, "NetworkPolicy a/b", "lets in", "narrow it") for severity in severities)
+    judgement = draw(st.sampled_from([None, Judgement(m.now, policy), Judgement(m.now - 100, policy)]))
+    return m._replace(seen=replace(m.seen, judgement=judgement))
+
+
 def _other_time(draw: st.DrawFn, m: Moment) -> Moment:
     return m._replace(now=m.now + draw(st.sampled_from([0.0, 1.0, 4.0, 31.0, 130.0, 700.0, 4000.0])))
 
@@ -292,6 +300,7 @@ SPOILS: tuple[Spoil, ...] = (
     _willing_pod,
     _other_hold,
     _other_around,
+    _other_judgement,
     _other_time,
     _other_plan,
 )
@@ -454,6 +463,16 @@ def _a_takeover_comes_before_everything_else(m: Moment, action: Action) -> None:
         assert m.record.intent.token != m.record.run == action.token
 
 
+def _no_node_leaves_the_policy_stage_open(m: Moment, action: Action) -> None:
+    forward = m.record.direction is Direction.FORWARD and m.record.stage is StageName.POLICY
+    if not forward or not isinstance(action, Note) or action.record.stage is not StageName.RELEASE:
+        return
+    judgement = m.seen.judgement
+    assert judgement is not None and m.now - judgement.at < RECHECK
+    mild = all(finding.severity is Severity.WARNING for finding in judgement.policy)
+    assert mild or m.record.accept_unjudged_policy
+
+
 def _waiting_takes_time(m: Moment, action: Action) -> None:
     if isinstance(action, Wait):
         assert action.seconds > 0
@@ -469,6 +488,7 @@ RULES = (
     _nobody_is_marked_ready_against_an_intent,
     _the_owners_wish_goes_first,
     _what_failed_never_goes_forward_again,
+    _no_node_leaves_the_policy_stage_open,
     _a_record_stays_its_nodes_and_its_runs,
     _a_takeover_comes_before_everything_else,
     _waiting_takes_time,
@@ -488,4 +508,4 @@ def test_the_moments_cover_every_stage_both_ways_and_every_intent() -> None:
 def test_the_rules_meet_the_actions_that_they_are_about() -> None:
     """Every kind of action comes from the moments as they were, so no rule holds for want of a case."""
     kinds = {type(machine.next_action(*moment)) for moment in moments()}
-    assert kinds >= {Note, Perform, Relabel, Ask, ProveHold, Wait, Stop}
+    assert kinds >= {Note, Perform, Relabel, Ask, Judge, ProveHold, Wait, Stop}
