@@ -14,6 +14,7 @@ from seimigrate.domain.network import ground, template, verdict
 from seimigrate.domain.network.ground import Doors
 from seimigrate.engine.errors import SeimigrateError
 from seimigrate.engine.survey import Survey
+from seimigrate.engine.verifying import named_account
 
 HEAD = """\
 # Rendered by seimigrate from the cluster as it is; put it under version control and let GitOps apply it.
@@ -34,7 +35,7 @@ def render(ctx: typer.Context, target: Target, file: PlanFile, controller: Contr
     session = shell.open_session(connect)
     found = selection.select(session.cluster, target, session.namespace)
     look = looking.Look(session.cluster, found, plan, session.clock)
-    on = Survey(session.cluster, session.clock, plan, account).read().ground
+    on = Survey(session.cluster, session.clock, plan, named_account(account)).read().ground
     if not on.controllers:
         raise SeimigrateError(
             "no Deployment of sei-k8s-controller was found, whose pods the policy must let in",

@@ -16,7 +16,7 @@ from seimigrate.domain.kinds import Kind
 from seimigrate.engine.errors import SeimigrateError
 from seimigrate.engine.probing import Prober
 from seimigrate.engine.survey import Survey
-from seimigrate.engine.verifying import Verification, accounts_of
+from seimigrate.engine.verifying import Verification, accounts_of, named_account
 from seimigrate.render import jsonout, verifytable
 from seimigrate.render.pages import VerifyLine, VerifyPage
 
@@ -51,7 +51,7 @@ def verify(
     found = selection.select(session.cluster, target, session.namespace)
     look = looking.Look(session.cluster, found, plan, session.clock)
     pods = session.pods(pair("--service-account", calling.service_account), required=True) if probe else None
-    survey = Survey(session.cluster, session.clock, plan, account)
+    survey = Survey(session.cluster, session.clock, plan, named_account(account))
     verification = Verification(session.cluster, session.clock, plan, survey, pods)
     lines: list[VerifyLine] = []
     targets: list[probing.Target] = []

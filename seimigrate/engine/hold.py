@@ -39,6 +39,11 @@ class HoldKeeper:
         self._accounts = accounts
         self._wanted = holding.policies(accounts)
 
+    @property
+    def accounts(self) -> Sequence[str]:
+        """Give the user names of the controllers."""
+        return self._accounts
+
     def install(self) -> None:
         """Create the policies and bindings, or put those right that are there; they become active in about 1 s."""
         for kind, wanted in self._wanted:
@@ -113,6 +118,8 @@ def _denied_change(statefulset: Object) -> list[Object]:
 
 class NoHold:
     """Stands where a run was told to hold nothing."""
+
+    accounts: Sequence[str] = ()
 
     def install(self) -> None:
         """Do nothing."""

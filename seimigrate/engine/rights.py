@@ -59,13 +59,6 @@ SURVEY = (
 )
 """What it takes to judge who reaches the nodes, and who counts on them; asked also of kinds that are not there."""
 
-VERIFY = (
-    *SURVEY,
-    *(Right(("list",), kind, Where.CLUSTER) for kind in (Kind.CLUSTER_ROLE, Kind.CLUSTER_ROLE_BINDING)),
-    *(Right(("list",), kind, Where.CLUSTER) for kind in (Kind.ROLE, Kind.ROLE_BINDING)),
-)
-"""What ``verify`` reads besides what ``plan`` does."""
-
 AROUND = (
     Right(LOOK, Kind.NODE, Where.CLUSTER),
     Right(LOOK, Kind.DEPLOYMENT, Where.CLUSTER),

@@ -103,7 +103,7 @@ class Run:
         self._run_journal = RunJournal(ports.cluster)
         runner = Runner(ports, self._journal, self._observer, hold, plan, report)
         self._convoy = Convoy(ports, runner, self._journal, self._observer, self._crew)
-        self._survey = Survey(ports.cluster, ports.clock, plan)
+        self._survey = Survey(ports.cluster, ports.clock, plan, hold.accounts)
         self._brake = Brake(ports.cluster, ports.view, options.run)
         self._report = report
         self._who = who

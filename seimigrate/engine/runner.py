@@ -5,7 +5,7 @@ Steps of different nodes may be done side by side; of one node there is at most 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
@@ -35,6 +35,10 @@ KINDS = {"StatefulSet": Kind.STATEFUL_SET, "Service": Kind.SERVICE}
 
 class Keeper(Protocol):
     """What keeps the controller off: the hold, or nothing."""
+
+    @property
+    def accounts(self) -> Sequence[str]:
+        """Give the user names of the controllers that it knows."""
 
     def prove(self, statefulset: Object, service: Object | None) -> bool:
         """Tell whether writes of a node's objects under the controller's name are denied now."""
@@ -79,7 +83,7 @@ class Runner:
         self._hold = hold
         self._plan = plan
         self._report = report
-        self._survey = Survey(ports.cluster, ports.clock, plan)
+        self._survey = Survey(ports.cluster, ports.clock, plan, hold.accounts)
 
     def step(self, record: Record) -> Stepped:
         """Look at a node and do one thing.

@@ -47,13 +47,16 @@ class Read:
 
 
 class Survey:
-    """Judges nodes by what the cluster shows now; ``account`` (``NAMESPACE/NAME``) is a controller's, if given."""
+    """Judges nodes by what the cluster shows now.
 
-    def __init__(self, cluster: Cluster, clock: Clock, plan: Plan, account: str | None = None) -> None:
+    ``accounts`` are user names of controllers that their Deployments' labels do not tell.
+    """
+
+    def __init__(self, cluster: Cluster, clock: Clock, plan: Plan, accounts: Sequence[str] = ()) -> None:
         self._cluster = cluster
         self._clock = clock
         self._plan = plan
-        self._account = account
+        self._accounts = accounts
         self._read: Read | None = None
         self._lock = threading.Lock()
 
@@ -100,8 +103,7 @@ class Survey:
 
     def _controllers(self) -> Sequence[Object]:
         found = self._cluster.list(Kind.DEPLOYMENT)
-        given = f"system:serviceaccount:{self._account.replace('/', ':')}" if self._account else None
-        return [each for each in found if holding.is_controller(each) or holding.account_of(each) == given]
+        return [each for each in found if holding.is_controller(each) or holding.account_of(each) in self._accounts]
 
     def _beyond(self, kind: Kind) -> list[Finding]:
         try:

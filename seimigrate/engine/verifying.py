@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from seimigrate.domain import consumers, holding, live, posture, rbac, shapes
-from seimigrate.domain.finding import Finding, Severity
+from seimigrate.domain.finding import Finding
 from seimigrate.domain.kinds import Kind, Object
 from seimigrate.domain.network import ground, verdict
 from seimigrate.domain.network.reach import endpoint
@@ -96,13 +96,10 @@ class Verification:
 
 def accounts_of(deployments: Iterable[Object], given: str | None) -> Iterator[str]:
     """Give the user names of the controllers: of their Deployments, and the one given as ``NAMESPACE/NAME``."""
-    for deployment in deployments:
-        if holding.is_controller(deployment):
-            yield holding.account_of(deployment)
-    if given is not None:
-        yield f"system:serviceaccount:{given.replace('/', ':')}"
+    yield from (holding.account_of(deployment) for deployment in deployments if holding.is_controller(deployment))
+    yield from named_account(given)
 
 
-def closed(findings: Iterable[Finding]) -> bool:
-    """Tell whether nothing is open, cut off or unknown."""
-    return all(finding.severity is Severity.WARNING for finding in findings)
+def named_account(given: str | None) -> list[str]:
+    """Give the user name of a ServiceAccount that is given as ``NAMESPACE/NAME``, none if none is given."""
+    return [f"system:serviceaccount:{given.replace('/', ':')}"] if given is not None else []

@@ -261,3 +261,15 @@ def test_no_probe_is_made_unless_a_namespace_is_named(world: World) -> None:
     world.cluster.requests.clear()
     verify(world, "--probe")
     assert not [request for request in world.cluster.requests if request.kind is Kind.POD and request.verb == "create"]
+
+
+def test_a_controller_without_its_labels_is_known_by_the_account_that_is_named(world: World) -> None:
+    [deployment] = world.cluster.listed(Kind.DEPLOYMENT)
+    account = f"{deployment['metadata']['namespace']}/{deployment['spec']['template']['spec']['serviceAccountName']}"
+    provision(world)
+    bare = [{"op": "remove", "path": "/metadata/labels"}]
+    world.cluster.patch(Kind.DEPLOYMENT, deployment["metadata"]["namespace"], deployment["metadata"]["name"], bare)
+    assert found(world)["controller-unknown"]["severity"] == "unknown"
+    assert list(found(world, "--controller-account", account)) == ["not-enforced"]
+    node = ("--node", "sei/full-0", "--controller-account", account)
+    assert say(WorldSession(world), "apply", *GO, *node).code == 9
