@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from seimigrate.cli import looking, selection, words
+from seimigrate.cli.completing import namespaces
 from seimigrate.cli.exits import Exit
 from seimigrate.cli.options import Calling, Connect, Controller, Output, PlanFile, Target, pair
 from seimigrate.cli.session import cluster_id
@@ -32,7 +33,12 @@ def verify(
     probe: Annotated[bool, typer.Option("--probe", help="Ask each pod by port-forward, too.")] = False,
     probe_from: Annotated[
         list[str] | None,
-        typer.Option("--probe-from", metavar="NAMESPACE", help="Try the network from a pod there (repeatable)."),
+        typer.Option(
+            "--probe-from",
+            metavar="NAMESPACE",
+            help="Try the network from a pod there (repeatable).",
+            autocompletion=namespaces,
+        ),
     ] = None,
     probe_image: Annotated[
         str | None, typer.Option("--probe-image", metavar="IMAGE", help="What such a pod runs (default: seid's).")
