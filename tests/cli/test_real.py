@@ -13,7 +13,7 @@ from seimigrate import resources
 from seimigrate.adapters.api import path_of
 from seimigrate.cli.app import main
 from seimigrate.domain.kinds import HOLD_LABEL, Kind, Object
-from tests.cli.world import GO
+from tests.cli.world import GO, Said
 from tests.controlplane.process import ControlPlane
 from tests.models.real import RealModels
 
@@ -35,7 +35,7 @@ class Program:
         config = self.controlplane.kubeconfig(user, self.folder / f"{user}.config", token=token)
         code = main([*words, "--kubeconfig", str(config), "-o", "json"])
         said = self.capsys.readouterr()
-        return code, json.loads(said.out) if said.out else None, said.err
+        return code, Said(code, said.out, said.err).json if said.out else None, said.err
 
 
 @pytest.fixture
