@@ -49,7 +49,7 @@ def _confirm(at: Situation, step: Step, number: int) -> Action:
         return go_past(at, number, f"confirmed: {step.text}")
     if step.unattended:
         return go_past(at, number, f"nobody was there to ask, and the runbook says to go on then: {step.text}")
-    return at.pause(f"a person has to confirm: {step.text}")
+    return at.pause(f"a person has to confirm ({step.text}): seimigrate rollback asks, and goes on")
 
 
 def amiss(at: Situation, fact: Fact) -> str:

@@ -51,7 +51,7 @@ class TestConfirm:
         asked = ways(CONFIRM)
         result = scene.apply(ways=asked)
         assert result.outcome is Outcome.PAUSED
-        assert scene.record.reason == "a person has to confirm: really?"
+        assert scene.record.reason.startswith("a person has to confirm (really?)")
         assert scene.record.failure is not None
         assert scene.apply(ways=asked).outcome is Outcome.PAUSED
         assert scene.replaced() == 1

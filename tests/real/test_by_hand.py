@@ -101,6 +101,28 @@ def test_a_patch_of_a_page_fails_where_somebody_else_changed_the_field(scene: Sc
     assert scene.run("rollback").code == 0
 
 
+@pytest.mark.parametrize("page", ["stuck-hold", "chain-upgrade", "lift-everything"])
+def test_a_node_that_is_only_held_is_let_go_as_a_page_says(scene: Scene, page: str) -> None:
+    assert scene.run("hold").code == 0
+    before = (scene.statefulset["spec"], scene.service["spec"])
+    shown = scene.run("runbook show", page).out
+    done = _type_in(scene, _by_hand(shown))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [label for label in scene.ours() if label in OURS] == []
+    assert (scene.statefulset["spec"], scene.service["spec"]) == before
+    assert scene.ready
+
+
+def test_a_page_that_is_run_by_its_name_gives_the_node_back_as_it_was(scene: Scene) -> None:
+    before = (scene.statefulset["spec"], scene.service["spec"])
+    assert scene.run("apply", "--strategy", "merged").code == 9
+    done = scene.run("runbook run", "stranded-split-sidecar", "-o", "json")
+    assert done.code == 0, done.err
+    assert done.json["nodes"][0]["outcome"] == "rolled-back"
+    assert (scene.statefulset["spec"], scene.service["spec"]) == before
+    assert scene.ours() == []
+
+
 def _inits(scene: Scene) -> list[dict[str, str]]:
     found: list[dict[str, str]] = scene.statefulset["spec"]["template"]["spec"]["initContainers"]
     return found
