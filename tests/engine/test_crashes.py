@@ -71,7 +71,7 @@ def test_the_release_goes_on_from_each_write() -> None:
 
 
 @pytest.mark.parametrize("direction", list(Direction))
-@pytest.mark.parametrize("strategy", list(Strategy))
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_killed_after_each_step_in_turn_it_comes_to_its_end(strategy: Strategy, direction: Direction) -> None:
     scene = Scene(strategy=strategy, plan=make_plan() if direction is Direction.BACK else QUICK)
     if direction is Direction.BACK:
