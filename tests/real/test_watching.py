@@ -86,7 +86,9 @@ def test_a_run_is_followed_from_another_terminal_scraped_and_told_by_kubernetes_
     assert last["event"] == "ended"
     *seen, status = events(follower)
     assert {event["run"] for event in seen} == {last["run"]}
-    assert stages(seen) == STAGES[-len(stages(seen)) :]
+    followed = [STAGES.index(stage) for stage in stages(seen)]
+    assert followed == sorted(set(followed))  # it looks once a second: what is shorter may be missed
+    assert stages(seen)[-1] == "release"
     assert [event["outcome"] for event in seen if event["event"] == "outcome"] == ["done-held"]
     assert status["nodes"][0]["outcome"] == "done-held"
 
