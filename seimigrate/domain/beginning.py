@@ -141,7 +141,7 @@ def _goes_on(record: Record, ways: Ways) -> bool:
 
 def _stage_of(record: Record) -> StageName:
     """Give the stage that a node goes back from; whose way ended goes back from the end of all stages."""
-    return record.stage if record.open else StageName.RELEASE
+    return record.furthest if record.open else StageName.RELEASE
 
 
 def questions(record: Record | None, ways: Ways) -> tuple[str, ...]:

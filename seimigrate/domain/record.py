@@ -141,6 +141,11 @@ class Record:
         return replace(self, run=run, intent=_with_token(self.intent, run) if self.intent else None)
 
     @property
+    def furthest(self) -> StageName:
+        """Give the stage whose way back takes back all that is changed, an earlier way's changes among it."""
+        return max((self.stage, *(StageName(change.stage) for change in self.changes)), key=lambda s: s.position)
+
+    @property
     def unasked(self) -> Intent | None:
         """Give the intent to take back what the controller was asked: its word on one shape is none on another."""
         if self.asked is None:
@@ -171,7 +176,7 @@ class Record:
         """Give the record of a node that failed and goes back; its hold stays if it was held before."""
         back_to = StageName.HOLD if self.held_before else None
         back = replace(self, direction=Direction.BACK, back_to=back_to, failure=reason, confirmed=False, passed=())
-        return replace(back, intent=self.unasked, since=now, agreed=None, asked=None, refused=None)
+        return replace(back, stage=self.furthest, intent=self.unasked, since=now, agreed=None, asked=None, refused=None)
 
     def ended(self, outcome: Outcome, reason: str = "") -> Record:
         """Give the record of a node whose way ended, for now."""

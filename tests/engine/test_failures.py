@@ -355,6 +355,17 @@ def test_a_node_that_is_held_in_the_new_shape_is_not_brought_back_for_being_busy
     assert scene.replaced() == 2
 
 
+def test_a_node_that_sets_out_again_goes_back_by_all_that_the_earlier_way_changed() -> None:
+    scene = Scene(strategy=Strategy.MERGED, plan=QUICK)
+    assert scene.apply().outcome is Outcome.DONE_HELD
+    scene.edit(Kind.STATEFUL_SET, {"op": "replace", "path": GRACE, "value": 31})
+    scene.interrupt(reaching(StageName.CHECK))
+    scene.edit(Kind.STATEFUL_SET, {"op": "replace", "path": GRACE, "value": 30})
+    scene.plan = make_plan()
+    assert scene.back().outcome is Outcome.ROLLED_BACK
+    scene.assert_as_before()
+
+
 def test_another_accepted_image_asked_for_in_the_middle_is_taken_up() -> None:
     newer = "ghcr.io/sei-protocol/seictl@sha256:" + "6" * 64
     both = ", ".join(f'{{digest: "{image.partition("@")[2]}"}}' for image in (SPLIT_IMAGE, newer))

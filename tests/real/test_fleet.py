@@ -17,7 +17,7 @@ from tests.judge import judge
 from tests.models.real import RealModels
 from tests.real.scene import OTHERS, delete_namespace, new_namespace, plan_text
 
-NODES, AT_ONCE, KILLS = 200, 20, 4
+NODES, AT_ONCE, KILLS = 200, 20, 2
 PACE = {
     "canary": {"soak": 1},
     "waves": [5, "100%"],
@@ -37,7 +37,7 @@ def test_hundreds_of_nodes_come_through_though_the_process_is_killed(rights: Con
     plan = tmp_path / "plan.yaml"
     plan.write_text(plan_text(fleet=PACE, strategy="mixed", release={"agreement": 0}))
     cli = CommandLine(rights.kubeconfig(OPERATOR, tmp_path / "operator.kubeconfig"), plan, tmp_path)
-    with RealModels(rights, log_path=tmp_path / "pods.log", poll_seconds=20, scale=0.1, many=True) as models:
+    with RealModels(rights, log_path=tmp_path / "pods.log", poll_seconds=10, scale=0.1, many=True) as models:
         try:
             mark, began = rights.audit_mark(), time.monotonic()
             models.adopt(namespace)
