@@ -241,11 +241,16 @@ def runs(pod: Object, container: str) -> bool:
 
 
 def wait(at: Situation) -> Action | None:
-    """Wait until the pod is Ready; the height is asked, since a node that catches up makes progress."""
+    """Wait until the pod is Ready; the height is asked, since a node that catches up makes progress.
+
+    Not where the sidecar says that it is unwell: no height that grows will make that pod Ready.
+    """
     if seen.pod_ready(at.seen.pod):
         return None
     seid_runs = at.seen.pod is not None and runs(at.seen.pod, at.plan.parameters.containers.seid)
-    if seid_runs and (ask := at.ask(Question.HEIGHT)) is not None:
+    health = at.seen.answer(Question.HEALTH)
+    unwell = health is not None and health.status not in (None, 200)
+    if seid_runs and not unwell and (ask := at.ask(Question.HEIGHT)) is not None:
         return ask
     return _waiting(at, "the pod to be Ready")
 
