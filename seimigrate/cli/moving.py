@@ -244,7 +244,7 @@ def _after_apply(ended: Ended, code: Exit, told: Orders, again: list[words.Group
     failed = [f"{r.namespace}/{r.name}" for r in ended.results if r.failed]
     match code:
         case Exit.FAILED:
-            return words.command("rollback", *(words.node(key) for key in failed), again[-1])
+            return words.command("rollback", *(words.node(key) for key in failed), told.plan_words, *again[1:])
         case Exit.ROLLED_BACK | Exit.BLOCKED:
             return words.command("plan", told.made_by, again[-1])
         case Exit.PAUSED | Exit.HELD:

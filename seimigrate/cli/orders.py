@@ -30,7 +30,8 @@ MOST = 20
 class Orders:
     """What to do with which nodes; ``file`` is the saved plan's, if there is one.
 
-    ``made_by`` are the words that the plan was made with, ``said`` those that say the same again.
+    ``made_by`` are the words that the plan was made with, ``said`` those that say the same again, ``plan_words`` those
+    of them that name the plan.
     """
 
     plan: Plan
@@ -41,6 +42,7 @@ class Orders:
     target: Target
     made_by: tuple[str, ...]
     said: tuple[str, ...]
+    plan_words: tuple[str, ...] = ()
     file: str = ""
     saved: SavedPlan | None = None
 
@@ -113,6 +115,7 @@ def read(target: Target, file: PlanFile, way: Way, saved: str | None) -> Orders:
             target=target,
             made_by=made_by,
             said=made_by,
+            plan_words=tuple(file.words()),
         )
     if said := [*target.words(), *replace(file, runbooks=None).words(), *way.words()]:
         raise UsageError(

@@ -56,7 +56,7 @@ def status(
         lines=lines,
         safe=not doubts if found.everywhere else None,
         doubts=doubts,
-        next=_next(lines, locked, [connect], [target, file, connect]),
+        next=_next(lines, locked, [file, connect], [target, file, connect]),
     )
     shell.show(lambda: jsonout.status(page), lambda on: statustable.show(page, on), ends_stream=watch)
 

@@ -64,6 +64,13 @@ def begin(view: Seen, plan: Plan, options: Options, now: float, left: Record | N
     )
 
 
+def known(record: Record | None, view: Seen) -> Record | None:
+    """Give the record if it is this SeiNode's; one of the same name that was deleted has left nothing that counts."""
+    node = view.seinode
+    another = record is not None and node is not None and record.uid != node["metadata"]["uid"]
+    return None if another else record
+
+
 def go_on(record: Record, view: Seen, plan: Plan, options: Options, now: float) -> Record:
     """Give the record with which a run carries on: forwards, unless it says failed, then back.
 

@@ -56,7 +56,8 @@ def muster(
     candidates: list[Candidate] = []
     done: list[Key] = []
     for namespace, name in keys:
-        view, last = observer.look(namespace, name), journal.load(namespace, name)
+        view = observer.look(namespace, name)
+        last = beginning.known(journal.load(namespace, name), view)
         if view.seinode is None:
             raise UsageError(f"there is no SeiNode {namespace}/{name}", hint=f"kubectl -n {namespace} get seinodes")
         if last is not None and last.open:
@@ -84,6 +85,7 @@ def begin(
     key: str, view: Seen, last: Record | None, plan: Plan, options: Options, now: float
 ) -> Record | tuple[Blocker, ...]:
     """Give the record with which a node sets out, or what stands in its way: nothing, where nothing is to be done."""
+    last = beginning.known(last, view)
     if last is None or not last.open:
         if view.seinode is None:
             return tuple(checks.blockers(view, plan, accept_unjudged_policy=True))

@@ -311,7 +311,8 @@ class Run:
         return self._in_turn(keys, lambda key: self._hold_one(key, self._options), HANDS, lambda _: False)
 
     def _hold_one(self, key: Key, options: Options) -> Result | Record:
-        view, last = self._look(key), self._journal.load(*key)
+        view = self._look(key)
+        last = beginning.known(self._journal.load(*key), view)
         if (found := muster.unheld(view, self._plan)) is not None:
             return Result(*key, blockers=(found,))
         held = seeing.hold_of(view.statefulset) is not None
@@ -328,7 +329,8 @@ class Run:
         return self._in_turn(keys, lambda key: self._back_one(key, to), 1, lambda result: result.outcome in ends)
 
     def _back_one(self, key: Key, to: StageName | None) -> Result | Record:
-        view, last = self._look(key), self._journal.load(*key, fresh=True)
+        view = self._look(key)
+        last = beginning.known(self._journal.load(*key, fresh=True), view)
         held = seeing.hold_of(view.statefulset) is not None
         if last is None and not held:
             return Result(*key, nothing_to_do=True)

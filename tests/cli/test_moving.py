@@ -162,7 +162,7 @@ def test_rollback_that_fails_is_8(world: World) -> None:
     [node] = told.json["nodes"]
     assert (node["outcome"], node["held"]) == ("failed", True)
     status = say(session, "status", *SPLIT)
-    assert status.out.splitlines()[-1] == "next: seimigrate rollback --node sei/full-0"
+    assert status.out.splitlines()[-1].startswith("next: seimigrate rollback --node sei/full-0 --set ")
 
 
 def test_hold_is_0_when_all_are_held_and_4_when_one_cannot_be(world: World) -> None:

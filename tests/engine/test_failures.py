@@ -366,6 +366,23 @@ def test_a_node_that_sets_out_again_goes_back_by_all_that_the_earlier_way_change
     scene.assert_as_before()
 
 
+@pytest.mark.parametrize("stage", [StageName.ENFORCE, None], ids=["on its way", "done"])
+def test_a_node_that_was_made_anew_sets_out_as_if_it_had_never_moved(stage: StageName | None) -> None:
+    scene = Scene(strategy=Strategy.MERGED, plan=QUICK)
+    if stage is not None:
+        scene.interrupt(reaching(stage))
+    else:
+        scene.apply()
+    for kind, name in ((Kind.SEI_NODE, NAME), (Kind.STATEFUL_SET, NAME), (Kind.SERVICE, NAME), (Kind.POD, f"{NAME}-0")):
+        scene.world.cluster.objects[kind].pop((NAMESPACE, name))
+    scene.world.add_node(NAMESPACE, NAME)
+    assert scene.back().nothing_to_do
+    assert scene.hold().outcome is Outcome.HELD
+    assert not scene.record.changes
+    assert scene.apply().outcome is Outcome.DONE_HELD
+    assert scene.shape is scene.pod_shape is Shape.ENFORCED
+
+
 def test_another_accepted_image_asked_for_in_the_middle_is_taken_up() -> None:
     newer = "ghcr.io/sei-protocol/seictl@sha256:" + "6" * 64
     both = ", ".join(f'{{digest: "{image.partition("@")[2]}"}}' for image in (SPLIT_IMAGE, newer))
