@@ -166,16 +166,18 @@ def _shown(request: Request, newest: int) -> Iterator[tuple[Key, State]]:
 
 
 def _weight(request: Request) -> tuple[bool, float]:
-    return not _surely_changes(request.body), request.at
+    return not _surely_changes(request), request.at
 
 
-def _surely_changes(body: Any) -> bool:
-    """Say whether a JSON Patch, once it is accepted, has changed what it tests."""
+def _surely_changes(request: Request) -> bool:
+    """Say whether a JSON Patch that was accepted has changed what it tested, be it only the revision."""
     tested: dict[str, Any] = {}
-    for step in body if isinstance(body, list) else []:
+    for step in request.body if isinstance(request.body, list) else []:
         path = step.get("path", "")
         if step.get("op") == "test":
             tested[path] = step.get("value")
+            if path == "/metadata/resourceVersion" and str(step.get("value")) != str(request.revision):
+                return True
         elif path in tested and (step.get("op") == "remove" or step.get("value") != tested[path]):
             return True
     return False
