@@ -119,22 +119,6 @@ class LeaseLock:
         lease = self._cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, self._name)
         return (leases.holder(lease) or None) if lease else None
 
-    def renewed(self, on_wait: Callable[[str, float], None]) -> bool:
-        """Watch for as long as the lock lasts unrenewed whether its holder renews it, by our own clock alone.
-
-        ``on_wait`` gets the holder and the seconds.
-        """
-        first = self._cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, self._name) or {}
-        seconds = leases.duration(first, self._seconds)
-        deadline = self._monotonic() + seconds
-        on_wait(leases.holder(first), seconds)
-        while self._monotonic() < deadline:
-            self._stopped.wait(seconds / STEPS)
-            lease = self._cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, self._name) or {}
-            if leases.sign(lease) != leases.sign(first):
-                return bool(leases.holder(lease))
-        return False
-
     def break_lock(self) -> str | None:
         """Take the lock from whoever holds it and leave it free; give who that was, ``None`` if nobody.
 

@@ -13,8 +13,8 @@ from seimigrate.cli.shell import shell_of
 from seimigrate.domain.network import ground, template, verdict
 from seimigrate.domain.network.ground import Doors
 from seimigrate.engine.errors import SeimigrateError
+from seimigrate.engine.hold import named_account
 from seimigrate.engine.survey import Survey
-from seimigrate.engine.verifying import named_account
 
 HEAD = """\
 # Rendered by seimigrate from the cluster as it is; put it under version control and let GitOps apply it.

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import typer
 
+from seimigrate.adapters.clock import SystemClock
 from seimigrate.adapters.lease import LeaseLock
 from seimigrate.cli.carrying import holder
 from seimigrate.cli.options import Acting, Connect, Output
 from seimigrate.cli.shell import shell_of
+from seimigrate.domain import leases
+from seimigrate.domain.kinds import LEASE_NAME
 from seimigrate.engine.errors import Conflict, SeimigrateError
+from seimigrate.engine.pulse import OTHERWISE, Pulse
 from seimigrate.render import jsonout
 
 ATTEMPTS = 5
@@ -26,7 +31,10 @@ def unlock(ctx: typer.Context, acting: Acting, connect: Connect, output: Output)
     lock = LeaseLock(session.cluster, session.clock, holder())
     held_by = lock.peek()
     if held_by is not None:
-        if lock.renewed(_watching):
+        pulse = Pulse(session.cluster, SystemClock(), LEASE_NAME)
+        pulse.beats()
+        _watching(held_by, leases.duration(pulse.lease, OTHERWISE))
+        if pulse.proven(time.sleep):
             raise SeimigrateError(
                 f"{held_by} lives: it renewed the lock under our eyes",
                 hint="stop it where it runs, with ^C, or let it end",

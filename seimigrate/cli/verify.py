@@ -15,9 +15,10 @@ from seimigrate.cli.shell import leave, shell_of
 from seimigrate.domain import probing
 from seimigrate.domain.kinds import Kind
 from seimigrate.engine.errors import SeimigrateError
+from seimigrate.engine.hold import accounts_of, named_account
 from seimigrate.engine.probing import Prober
 from seimigrate.engine.survey import Survey
-from seimigrate.engine.verifying import Verification, accounts_of, named_account
+from seimigrate.engine.verifying import Verification
 from seimigrate.render import jsonout, verifytable
 from seimigrate.render.pages import VerifyLine, VerifyPage
 

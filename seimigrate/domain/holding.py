@@ -81,7 +81,12 @@ def _binding(name: str) -> Object:
 def account_of(deployment: Object) -> str:
     """Give the user name under which a controller's Deployment speaks to the API server."""
     spec = deployment["spec"]["template"]["spec"]
-    return f"system:serviceaccount:{deployment['metadata']['namespace']}:{spec.get('serviceAccountName', 'default')}"
+    return user_name(deployment["metadata"]["namespace"], spec.get("serviceAccountName", "default"))
+
+
+def user_name(namespace: str, account: str) -> str:
+    """Give the name that the API server knows a ServiceAccount by."""
+    return f"system:serviceaccount:{namespace}:{account}"
 
 
 def is_controller(deployment: Object) -> bool:

@@ -234,9 +234,14 @@ def parse(text: str) -> Record:
     try:
         record = _READER.validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise BadRecord(f"{place + ': ' if place else ''}{first['msg']}") from None
+        raise BadRecord(first_of(error)) from None
     if record.version != VERSION:
         raise BadRecord(f"its version is {record.version}, and {VERSION} is understood")
     return record
+
+
+def first_of(error: ValidationError) -> str:
+    """Give the first thing that is wrong with what was read, and its place."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place + ': ' if place else ''}{first['msg']}"

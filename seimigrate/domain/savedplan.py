@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from seimigrate.domain.fleet.order import Wave
 from seimigrate.domain.plan import Plan, Strategy
+from seimigrate.domain.record import first_of
 
 KIND = "seimigrate plan"
 VERSION = 1
@@ -87,9 +88,7 @@ def parse(text: str) -> SavedPlan:
     try:
         return _READER.validate_python(content)
     except (ValidationError, TypeError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        place = ".".join(str(part) for part in first["loc"])
-        raise BadSavedPlan(f"{place + ': ' if place else ''}{first['msg']}") from None
+        raise BadSavedPlan(first_of(error) if isinstance(error, ValidationError) else str(error)) from None
 
 
 def _digest(content: Any) -> str:

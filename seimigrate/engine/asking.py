@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from seimigrate.domain import shapes
 from seimigrate.domain.kinds import Object
 from seimigrate.domain.plan import Parameters
@@ -25,12 +27,29 @@ def answer(
     """
     if pod is None:
         return Answer("", clock.now(), None, reason="there is no pod")
-    meta = pod["metadata"]
     try:
         wiring = shapes.read(pod["spec"], parameters)
-        port, path, authorised = _address(wiring, _health_port(wiring, gate=gate), question)
-        response = pods.call(meta["namespace"], meta["name"], port, "GET", path, authorised=authorised)
-    except (Unreachable, shapes.NotWired) as error:
+    except shapes.NotWired as error:
+        return Answer(pod["metadata"]["uid"], clock.now(), None, reason=str(error))
+    port, path, authorised = _address(wiring, _health_port(wiring, gate=gate), question)
+    return get(pods, clock, pod, port, path, authorised=authorised)
+
+
+def get(
+    pods: Pods,
+    clock: Clock,
+    pod: Object,
+    port: int,
+    path: str,
+    *,
+    authorised: bool,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """GET a path from a pod; no answer is an ``Answer`` without a status."""
+    meta = pod["metadata"]
+    try:
+        response = pods.call(meta["namespace"], meta["name"], port, "GET", path, authorised=authorised, headers=headers)
+    except Unreachable as error:
         return Answer(meta["uid"], clock.now(), None, reason=str(error))
     return Answer(meta["uid"], clock.now(), response.status, response.body)
 

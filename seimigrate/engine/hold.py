@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from seimigrate.domain import holding
 from seimigrate.domain.kinds import CONTROLLER_MANAGER, Kind, Object
@@ -17,17 +17,25 @@ def find_accounts(deployments: Sequence[Object], given: str | None) -> list[str]
 
     Raises ``SeimigrateError`` when nothing is given and no Deployment is found.
     """
-    accounts = {holding.account_of(d) for d in deployments if holding.is_controller(d)}
-    if given is not None:
-        namespace, _, name = given.partition("/")
-        accounts.add(f"system:serviceaccount:{namespace}:{name}")
+    accounts = accounts_of(deployments, given)
     if not accounts:
         raise SeimigrateError(
             "sei-k8s-controller was not found: no Deployment has its labels "
             "(app.kubernetes.io/name=sei-k8s-controller, control-plane=controller-manager)",
             hint="name its ServiceAccount: --controller-account NAMESPACE/NAME",
         )
-    return sorted(accounts)
+    return accounts
+
+
+def accounts_of(deployments: Iterable[Object], given: str | None) -> list[str]:
+    """Give the user names of the controllers: of their Deployments, and the one given as ``NAMESPACE/NAME``."""
+    found = {holding.account_of(deployment) for deployment in deployments if holding.is_controller(deployment)}
+    return sorted(found.union(named_account(given)))
+
+
+def named_account(given: str | None) -> list[str]:
+    """Give the user name of a ServiceAccount that is given as ``NAMESPACE/NAME``, none if none is given."""
+    return [holding.user_name(*given.split("/"))] if given is not None else []
 
 
 class HoldKeeper:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from seimigrate.domain import record as records
 from seimigrate.domain.fleet.campaign import Campaign
 from seimigrate.domain.kinds import JOURNAL_PREFIX, MIGRATION_LABEL, RUN_NAME, SYSTEM_NAMESPACE, Kind, Object
-from seimigrate.domain.record import BadRecord, Record
+from seimigrate.domain.record import BadRecord, Record, first_of
 from seimigrate.engine.errors import Conflict, LockedByAnother, SeimigrateError, Unreachable
 from seimigrate.engine.ports import Cluster
 
@@ -128,9 +128,7 @@ class RunJournal:
         try:
             record = _READER.validate_json(self._known.get("data", {}).get(KEY, ""))
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise _damaged(f"{place + ': ' if place else ''}{first['msg']}") from None
+            raise _damaged(first_of(error)) from None
         if record.version != 1:
             raise _damaged(f"version {record.version!r}")
         return record

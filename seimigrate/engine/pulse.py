@@ -39,8 +39,10 @@ class Pulse:
         return now - self._since < leases.duration(self.lease, OTHERWISE)
 
     def proven(self, wait: Callable[[float], None]) -> bool:
-        """Watch until the holder has renewed under our eyes, or is gone, or its time has run out."""
-        alive, first = self.beats(), self._sign
+        """Watch until the holder has renewed since our first look, or is gone, or its time has run out."""
+        seen = self._sign
+        alive = self.beats()
+        first = seen or self._sign
         while alive and self._sign == first:
             wait(LOOKS)
             alive = self.beats()

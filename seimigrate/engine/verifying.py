@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from seimigrate.domain import consumers, holding, live, posture, rbac, shapes
+from seimigrate.domain import consumers, live, posture, rbac, shapes
 from seimigrate.domain.finding import Finding
 from seimigrate.domain.kinds import Kind, Object
 from seimigrate.domain.network import ground, verdict
@@ -13,12 +13,10 @@ from seimigrate.domain.plan import Plan
 from seimigrate.domain.probing import Target
 from seimigrate.domain.record import Record
 from seimigrate.domain.seen import Answer, Seen
-from seimigrate.engine.errors import Forbidden, Unreachable
+from seimigrate.engine import asking
+from seimigrate.engine.errors import Forbidden
 from seimigrate.engine.ports import Clock, Cluster, Pods
 from seimigrate.engine.survey import Survey, unread
-
-LONGEST = 5.0
-"""Seconds for one request to a pod."""
 
 
 class Verification:
@@ -42,8 +40,7 @@ class Verification:
         found += consumers.findings(view, self._plan, read.monitors)
         found += read.unread
         if self._pods is not None and view.pod is not None:
-            answers = {check: self._ask(self._pods, view.pod, check) for check in live.checks(parameters)}
-            found += live.findings(view.pod, answers)
+            found += live.findings(view.pod, self._answers(self._pods, view.pod))
         return tuple(found)
 
     def targets(self, view: Seen) -> list[Target]:
@@ -76,30 +73,10 @@ class Verification:
         expected = (*accounts, *self._plan.parameters.access.accounts)
         return tuple(rbac.findings(rules, nodes, expected))
 
-    def _ask(self, pods: Pods, pod: Object, check: live.Check) -> Answer:
-        meta = pod["metadata"]
-        try:
-            answer = pods.call(
-                meta["namespace"],
-                meta["name"],
-                check.port,
-                "GET",
-                check.path,
-                authorised=check.authorised,
-                headers=check.headers,
-                timeout=LONGEST,
+    def _answers(self, pods: Pods, pod: Object) -> dict[live.Check, Answer]:
+        return {
+            check: asking.get(
+                pods, self._clock, pod, check.port, check.path, authorised=check.authorised, headers=check.headers
             )
-        except Unreachable as error:
-            return Answer(meta["uid"], self._clock.now(), None, reason=str(error))
-        return Answer(meta["uid"], self._clock.now(), answer.status, answer.body)
-
-
-def accounts_of(deployments: Iterable[Object], given: str | None) -> Iterator[str]:
-    """Give the user names of the controllers: of their Deployments, and the one given as ``NAMESPACE/NAME``."""
-    yield from (holding.account_of(deployment) for deployment in deployments if holding.is_controller(deployment))
-    yield from named_account(given)
-
-
-def named_account(given: str | None) -> list[str]:
-    """Give the user name of a ServiceAccount that is given as ``NAMESPACE/NAME``, none if none is given."""
-    return [f"system:serviceaccount:{given.replace('/', ':')}"] if given is not None else []
+            for check in live.checks(self._plan.parameters)
+        }

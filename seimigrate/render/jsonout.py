@@ -55,13 +55,19 @@ def plan(page: PlanPage) -> Json:
     }
 
 
-def _prospect(line: Prospect) -> Json:
+def _node(line: Prospect | StatusLine | VerifyLine) -> Json:
     return {
         "namespace": line.namespace,
         "name": line.name,
         "mode": line.mode,
         "chain": line.chain,
         "shape": {"template": line.template, "pod": line.pod},
+    }
+
+
+def _prospect(line: Prospect) -> Json:
+    return {
+        **_node(line),
         "stage": line.stage,
         "restarts": line.restarts,
         "changes": [
@@ -92,11 +98,7 @@ def status(page: StatusPage) -> Json:
 
 def _status(line: StatusLine) -> Json:
     return {
-        "namespace": line.namespace,
-        "name": line.name,
-        "mode": line.mode,
-        "chain": line.chain,
-        "shape": {"template": line.template, "pod": line.pod},
+        **_node(line),
         "stage": line.stage,
         "direction": line.direction,
         "outcome": line.outcome,
@@ -158,11 +160,7 @@ def _finding(finding: Finding, nodes: tuple[str, ...]) -> Json:
 
 def _verified(line: VerifyLine) -> Json:
     return {
-        "namespace": line.namespace,
-        "name": line.name,
-        "mode": line.mode,
-        "chain": line.chain,
-        "shape": {"template": line.template, "pod": line.pod},
+        **_node(line),
         "verdict": line.verdict,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import yaml
@@ -37,13 +38,12 @@ class DeployedGuard:
         """Apply examples/namespaces instead, with two namespaces in the place of those that it names."""
         copy = self.folder / "namespaces"
         copy.mkdir()
+        names = dict(zip(("sei-a", "sei-b"), namespaces, strict=True))
         for file in EXAMPLE.iterdir():
             text = file.read_text().replace("../../deploy", os.path.relpath(DEPLOY, copy))
-            for example, name in zip(("sei-a", "sei-b"), namespaces, strict=True):
-                text = text.replace(example, name)
-            (copy / file.name).write_text(text)
-        self.cluster.kubectl("delete", "clusterrolebinding", NAME, f"{NAME}-sidecar")
+            (copy / file.name).write_text(re.sub("sei-[ab]", lambda found: names[found[0]], text))
         self._apply(copy)
+        self.cluster.kubectl("delete", "clusterrolebinding", NAME, f"{NAME}-sidecar")
 
     def _apply(self, folder: Path) -> None:
         repository, _, tag = OWN_IMAGE.rpartition(":")

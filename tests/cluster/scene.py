@@ -44,10 +44,11 @@ class Scene:
         self.plan()
 
     def plan(self, image: str | None = None, **changes: Any) -> None:
-        """Write the plan: deadlines for stand-ins that live faster, and the real grace."""
+        """Write the plan: deadlines for stand-ins that live faster, canaries that soak briefly, and the real grace."""
         deadlines = {"gate": 30, "ready": {"default": 120}, "stuck": 12, "eviction": 6}
         release = {"agreement": 10, "settle": 2 * POLL + 1}
-        defaults: dict[str, Any] = {"deadlines": deadlines, "release": release}
+        fleet = {"canary": {"soak": 5}}
+        defaults: dict[str, Any] = {"deadlines": deadlines, "release": release, "fleet": fleet}
         self.cli.plan.write_text(plan_text(image or self.cluster.images.sidecar_split, **(defaults | changes)))
 
     def add(self, **modes: str) -> None:

@@ -136,6 +136,7 @@ class Watchdog:
         *,
         body: Mapping[str, Any] | None = None,
         authorised: bool = False,
+        headers: Mapping[str, str] | None = None,
         timeout: float = 5.0,
     ) -> Response:
         """Pass a request on to a pod."""
@@ -144,7 +145,7 @@ class Watchdog:
             if self.strict:
                 self._judge_mark(namespace, pod, body or {})
         answer = self._world.pods.call(
-            namespace, pod, port, method, path, body=body, authorised=authorised, timeout=timeout
+            namespace, pod, port, method, path, body=body, authorised=authorised, headers=headers, timeout=timeout
         )
         if method != "GET":
             self._reached(after=True)
