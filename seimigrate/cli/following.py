@@ -13,8 +13,8 @@ from seimigrate.cli.session import Session
 from seimigrate.cli.shell import Shell
 from seimigrate.domain import machine
 from seimigrate.domain.actions import Note, Wait
+from seimigrate.domain.fleet import decision
 from seimigrate.domain.fleet.campaign import Campaign
-from seimigrate.domain.fleet.order import Kind as WaveKind
 from seimigrate.domain.fleet.picture import Picture
 from seimigrate.domain.fleet.steps import Rest
 from seimigrate.domain.kinds import LEASE_NAME
@@ -81,13 +81,8 @@ class Follower:
 
     def _fleet(self, campaign: Campaign) -> None:
         now = self._session.clock.now()
-        reasons: tuple[str, ...] = ()
-        wave = campaign.present
-        if wave is not None and campaign.rested is not None and not campaign.promoted:
-            left = campaign.rested + self._plan.fleet.canary.soak - now
-            if wave.kind is WaveKind.CANARY and left > 0:
-                reasons = (f"soak: canaries are watched for another {left:.0f} s",)
-        self._tell.fleet(campaign, Rest(reasons, PACE), Picture(now, {}))
+        reason = decision.standing(campaign, self._plan, now)
+        self._tell.fleet(campaign, Rest((reason,) if reason else (), PACE), Picture(now, {}))
 
     def _node(self, key: Key, record: Record) -> None:
         known = self._known.get(key)

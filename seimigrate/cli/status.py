@@ -13,8 +13,9 @@ from seimigrate.cli.options import Connect, Controller, Output, PlanFile, Target
 from seimigrate.cli.session import Session
 from seimigrate.cli.shell import shell_of
 from seimigrate.domain import leases, seen, shapes
+from seimigrate.domain.fleet import decision
 from seimigrate.domain.kinds import LEASE_NAME, RUN_NAME, SYSTEM_NAMESPACE, Kind, Object
-from seimigrate.domain.plan import Parameters
+from seimigrate.domain.plan import Parameters, Plan
 from seimigrate.domain.record import Direction, Outcome
 from seimigrate.engine import guardjournal, pulse, reading
 from seimigrate.engine.errors import SeimigrateError
@@ -52,7 +53,7 @@ def status(
     lines = tuple(_line(look, key, key in watched) for key in found.keys)
     doubts = tuple(_doubts(session, look, controller)) if found.everywhere else ()
     page = StatusPage(
-        run=_run(session, lease, locked),
+        run=_run(session, plan, lease, locked),
         lines=lines,
         safe=not doubts if found.everywhere else None,
         doubts=doubts,
@@ -88,7 +89,7 @@ def _watched(session: Session, run_lease: Object | None, keys: Sequence[Key]) ->
     return watched
 
 
-def _run(session: Session, lease: Object | None, locked: bool) -> RunInfo | None:
+def _run(session: Session, plan: Plan, lease: Object | None, locked: bool) -> RunInfo | None:
     record = RunJournal(session.cluster).load()
     if record is None:
         return None
@@ -99,6 +100,7 @@ def _run(session: Session, lease: Object | None, locked: bool) -> RunInfo | None
         plan=record.plan,
         started=datetime.fromtimestamp(record.started, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         live=locked and leases.token(lease or {}) == record.run,
+        standing=decision.standing(record.campaign, plan, session.clock.now()) if record.campaign else "",
     )
 
 

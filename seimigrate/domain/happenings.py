@@ -129,8 +129,9 @@ def _of_campaign(old: Campaign | None, new: Campaign) -> Iterator[tuple[str, boo
 
 
 def _of_step(step: Step) -> Iterator[tuple[str, bool]]:
-    """Tell why nothing starts; seconds that count down are no news each time."""
-    if isinstance(step, Rest) and step.reasons and step.reasons != (ON_THEIR_WAY,):
+    """Tell why nothing starts; seconds that count down are no news each time, and a pause has been told of."""
+    known = (ON_THEIR_WAY, "paused: ", "stops: ")
+    if isinstance(step, Rest) and step.reasons and not step.reasons[0].startswith(known):
         yield "waits: " + re.sub(r"for another \d+ s", "for a while", "; ".join(step.reasons)), False
 
 

@@ -50,7 +50,10 @@ class PlanPage:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """The present run, or the last one; ``live`` tells that it holds the lock and renews it."""
+    """The present run, or the last one; ``live`` tells that it holds the lock and renews it.
+
+    ``standing`` says why nothing starts just now, as far as the run's record tells.
+    """
 
     token: str
     holder: str
@@ -58,6 +61,7 @@ class RunInfo:
     plan: str
     started: str
     live: bool
+    standing: str
 
 
 @dataclass(frozen=True, slots=True)

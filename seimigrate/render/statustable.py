@@ -18,6 +18,8 @@ def show(page: StatusPage, on: Console) -> None:
     else:
         state = "runs now" if page.run.live else "is over"
         on.print(f"run {page.run.token} ({page.run.command}) of {page.run.holder}, since {page.run.started}, {state}")
+        if page.run.standing:
+            on.print(f"  {page.run.standing}")
     on.print()
     live = page.run is not None and page.run.live
     on.print(table(HEADS, [_row(line, live) for line in page.lines]))

@@ -36,7 +36,7 @@ def test_json_has_exactly_its_keys(world: World) -> None:
     assert (node["stage"], node["direction"], node["outcome"], node["held"]) == (None, None, None, False)
     assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
     page = say(session, "status", *SPLIT, "-o", "json").json
-    assert list(page["run"]) == ["token", "holder", "command", "plan", "started", "live"]
+    assert list(page["run"]) == ["token", "holder", "command", "plan", "started", "live", "standing"]
     assert (page["run"]["command"], page["run"]["live"]) == ("apply", False)
     assert page["run"]["started"].endswith("Z")
     [node] = page["nodes"]

@@ -202,18 +202,40 @@ def test_a_gate_that_fails_stops_the_run_after_its_time_and_says_why(gated: str)
 def test_a_gate_that_tells_nothing_pauses_the_run_and_asks_again_when_it_goes_on(gated: str) -> None:
     answers = Answers(Unreachable("connection refused"))
     session = two_nodes(answers)
+    left_when(session, gated, '"paused":"gate')
+    left = RunJournal(session.world.cluster).load()
+    assert left is not None
+    assert left.campaign is not None
+    assert left.campaign.paused == ("gate up: pod monitoring/prometheus-0:9090 was not reached: connection refused")
+    assert standing(session, gated) == f"paused: {left.campaign.paused}"
+    answers.answers = [samples(1, 1)]
+    assert outcomes(session, gated)[:2] == (9, ["done-held", "done-held"])
+
+
+def test_status_says_that_canaries_are_watched_and_for_how_long(gated: str) -> None:
+    session = two_nodes(None)
+    assert standing(session, gated) is None
+    left_when(session, gated, '"rested":1')
+    assert standing(session, gated) == "soak: canaries are watched for another 300 s"
+    assert "\n  soak: canaries are watched for another 300 s\n" in say(session, "status", "-f", gated, *SPLIT).out
+    assert outcomes(session, gated)[:2] == (9, ["done-held", "done-held"])
+    assert standing(session, gated) == ""
+
+
+def standing(session: WorldSession, plan: str) -> str | None:
+    """Give what ``status`` says of why nothing starts just now."""
+    run = say(session, "status", "-f", plan, *SPLIT, "-o", "json").json["run"]
+    return str(run["standing"]) if run else None
+
+
+def left_when(session: WorldSession, plan: str, written: str) -> None:
+    """Apply, and let the process die right after it wrote something into the run's record."""
 
     def leave(request: Request) -> None:
-        if '"paused":"gate' in str(request.body):
+        if written in str(request.body):
             session.world.cluster.after_request = None
             raise Interrupted
 
     session.world.cluster.after_request = leave
     with pytest.raises(Interrupted):
-        outcomes(session, gated)
-    left = RunJournal(session.world.cluster).load()
-    assert left is not None
-    assert left.campaign is not None
-    assert left.campaign.paused == ("gate up: pod monitoring/prometheus-0:9090 was not reached: connection refused")
-    answers.answers = [samples(1, 1)]
-    assert outcomes(session, gated)[:2] == (9, ["done-held", "done-held"])
+        outcomes(session, plan)

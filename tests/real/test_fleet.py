@@ -78,7 +78,7 @@ def killed_again_and_again(cli: CommandLine, namespace: str, controlplane: Contr
         while process.poll() is None and moment <= NODES and ended(controlplane) < moment:
             time.sleep(0.5)
         if process.poll() is not None or moment > NODES:
-            return finish(process, 300), killed
+            return finish(process, 900), killed
         process.kill()
         process.communicate()
     raise AssertionError("it has no end")
@@ -97,7 +97,7 @@ def ended(controlplane: ControlPlane) -> int:
 
 
 def wait_until_ready(controlplane: ControlPlane, namespace: str) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while (count := ready(controlplane, namespace)) < NODES:
         assert time.monotonic() < end, f"only {count} nodes got ready"
         time.sleep(1)

@@ -6,6 +6,7 @@ Read top-down: first what ends a run, then what pauses it, then the present wave
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from seimigrate.domain.fleet import health, signing
@@ -14,7 +15,7 @@ from seimigrate.domain.fleet.campaign import MOVED, PROVEN, Campaign
 from seimigrate.domain.fleet.order import Kind, Wave
 from seimigrate.domain.fleet.picture import Picture
 from seimigrate.domain.fleet.steps import Back, End, Judge, Keep, Look, Rest, Sight, Start, Step, Turn
-from seimigrate.domain.gates import PersonGate, Verdict, When
+from seimigrate.domain.gates import Gate, PersonGate, Verdict, When
 from seimigrate.domain.plan import Mode, Plan
 from seimigrate.domain.record import Direction
 from seimigrate.domain.rollout import RECHECK
@@ -26,17 +27,32 @@ PROMOTE = "waits for a person: seimigrate promote"
 def next_step(campaign: Campaign, plan: Plan, at: Picture) -> Step:
     """Decide what to do next with a fleet."""
     if campaign.stopped:
-        return _stopping(campaign, at)
+        return _stopping(campaign, plan, at)
     return _failing(campaign, plan) or _signing(campaign, plan, at) or _wave(campaign, plan, at)
 
 
-def _stopping(campaign: Campaign, at: Picture) -> Step:
+def standing(campaign: Campaign, plan: Plan, now: float) -> str:
+    """Say why nothing starts just now, as far as the run's record alone tells; empty where it does not."""
+    if campaign.stopped:
+        return f"stops: {campaign.stopped}"
+    if campaign.paused:
+        return f"paused: {campaign.paused}"
+    wave = campaign.present
+    if wave is None or campaign.rested is None or campaign.promoted:
+        return ""
+    if _moved(campaign, wave) and (reason := _soaking(campaign, wave, plan, now)):
+        return reason
+    gate = next(iter(_due(campaign, wave, plan)), None)
+    return _asked(gate) if gate is not None else ""
+
+
+def _stopping(campaign: Campaign, plan: Plan, at: Picture) -> Step:
     """Start nothing more: what is on its way ends it, or turns back; then those go back that are to."""
     forwards = tuple(key for key, direction in at.moving.items() if direction is Direction.FORWARD)
     if campaign.turning and forwards:
         return Turn(forwards, campaign.stopped)
     if at.moving:
-        return Rest((f"stops: {campaign.stopped}",), RECHECK)
+        return Rest((standing(campaign, plan, at.now),), RECHECK)
     if campaign.undo:
         return Back(campaign.undo[:1], campaign.stopped)
     return End()
@@ -78,7 +94,7 @@ def _wave(campaign: Campaign, plan: Plan, at: Picture) -> Step:
     if not left and not at.moving:
         return End()
     if campaign.paused:
-        return Rest((f"paused: {campaign.paused}",), RECHECK)
+        return Rest((standing(campaign, plan, at.now),), RECHECK)
     wave = campaign.present
     assert wave is not None
     waiting = [key for key in wave.nodes if key in set(left)]
@@ -108,8 +124,7 @@ def _after(campaign: Campaign, wave: Wave, plan: Plan, at: Picture) -> Step:
         return Keep(_with_canaries(campaign, heralds))
     if campaign.rested is None:
         return Keep(replace(campaign, rested=at.now))
-    moved = [key for key in wave.nodes if campaign.ended.get(key) in MOVED]
-    if wave.kind is Kind.CANARY and moved and (step := _soak(campaign, moved, plan, at)):
+    if _moved(campaign, wave) and (step := _soak(campaign, wave, plan, at)):
         return step
     return _gates(campaign, wave, plan, at) or Keep(campaign.next_wave())
 
@@ -133,41 +148,48 @@ def _with_canaries(campaign: Campaign, keys: tuple[str, ...]) -> Campaign:
     return replace(campaign, waves=waves).next_wave()
 
 
-def _soak(campaign: Campaign, moved: list[str], plan: Plan, at: Picture) -> Step | None:
-    """Watch the canaries until they have been well for long enough; one that is not goes back, and the run stops."""
-    assert campaign.rested is not None
-    left = campaign.rested + plan.fleet.canary.soak - at.now
-    if campaign.promoted:
-        return None
-    if left > 0 or plan.fleet.canary.promote == "manual":
-        old = (key for key in moved if key not in at.watches or at.now - at.watches[key].last.at >= RECHECK)
-        if ask := tuple(key for key in old if key not in at.asking):
-            return Look(ask)
-        for key in (key for key in moved if key in at.watches):
-            said = health.judge(key, at.nodes[key].mode if key in at.nodes else None, at.watches[key], plan.deadlines)
-            if said.verdict is Verdict.FAIL:
-                stopped = campaign.stop(said.reason, plan.failure.undo, also=(key,))
-                return Keep(replace(stopped, failed=(*campaign.failed, key)))
-            if said.verdict is Verdict.INCONCLUSIVE:
-                return Keep(campaign.pause(said.reason))
+def _moved(campaign: Campaign, wave: Wave) -> list[str]:
+    return [key for key in wave.nodes if campaign.ended.get(key) in MOVED]
+
+
+def _soaking(campaign: Campaign, wave: Wave, plan: Plan, now: float) -> str:
+    """Say for how long canaries are still watched, or that a person has to say so; empty if that is over."""
+    if wave.kind is not Kind.CANARY or campaign.rested is None or campaign.promoted:
+        return ""
+    left = campaign.rested + plan.fleet.canary.soak - now
     if left > 0:
-        return Rest((f"soak: canaries are watched for another {left:.0f} s",), RECHECK)
-    return Rest((PROMOTE,), RECHECK) if plan.fleet.canary.promote == "manual" else None
+        return f"soak: canaries are watched for another {left:.0f} s"
+    return PROMOTE if plan.fleet.canary.promote == "manual" else ""
+
+
+def _soak(campaign: Campaign, wave: Wave, plan: Plan, at: Picture) -> Step | None:
+    """Watch the canaries until they have been well for long enough; one that is not goes back, and the run stops."""
+    reason, moved = _soaking(campaign, wave, plan, at.now), _moved(campaign, wave)
+    if not reason:
+        return None
+    old = (key for key in moved if key not in at.watches or at.now - at.watches[key].last.at >= RECHECK)
+    if ask := tuple(key for key in old if key not in at.asking):
+        return Look(ask)
+    for key in (key for key in moved if key in at.watches):
+        said = health.judge(key, at.nodes[key].mode if key in at.nodes else None, at.watches[key], plan.deadlines)
+        if said.verdict is Verdict.FAIL:
+            stopped = campaign.stop(said.reason, plan.failure.undo, also=(key,))
+            return Keep(replace(stopped, failed=(*campaign.failed, key)))
+        if said.verdict is Verdict.INCONCLUSIVE:
+            return Keep(campaign.pause(said.reason))
+    return Rest((reason,), RECHECK)
 
 
 def _gates(campaign: Campaign, wave: Wave, plan: Plan, at: Picture) -> Step | None:
-    when = When.CANARY if wave.kind is Kind.CANARY else When.WAVE
-    for gate in plan.gates:
-        if when not in gate.when or gate.name in campaign.passed:
-            continue
+    for gate in _due(campaign, wave, plan):
         passed = replace(campaign, passed=(*campaign.passed, gate.name))
         if campaign.promoted:
             return Keep(passed)
         if isinstance(gate, PersonGate):
-            return Rest((f"gate {gate.name}: {gate.ask}; {PROMOTE}",), RECHECK)
+            return Rest((_asked(gate),), RECHECK)
         said = at.judgements.get(gate.name)
         if said is None:
-            return Rest((f"gate {gate.name} is asked",), 1.0) if gate.name in at.asking else Judge(gate.name)
+            return Rest((_asked(gate),), 1.0) if gate.name in at.asking else Judge(gate.name)
         reason = f"gate {gate.name}: {said.reason}"
         match said.verdict:
             case Verdict.PASS:
@@ -177,3 +199,13 @@ def _gates(campaign: Campaign, wave: Wave, plan: Plan, at: Picture) -> Step | No
             case Verdict.INCONCLUSIVE:
                 return Keep(campaign.pause(reason))
     return None
+
+
+def _due(campaign: Campaign, wave: Wave, plan: Plan) -> Iterator[Gate]:
+    """Give the gates after this wave that have yet to be passed."""
+    when = When.CANARY if wave.kind is Kind.CANARY else When.WAVE
+    return (gate for gate in plan.gates if when in gate.when and gate.name not in campaign.passed)
+
+
+def _asked(gate: Gate) -> str:
+    return f"gate {gate.name}: {gate.ask}; {PROMOTE}" if isinstance(gate, PersonGate) else f"gate {gate.name} is asked"
