@@ -20,6 +20,10 @@ FIXTURES = {"controlplane": "controlplane", "test_cluster": "cluster", "promethe
 REQUIRED = {marker for marker in REAL if os.environ.get(f"SEIMIGRATE_REQUIRE_{marker.upper()}")}
 """The markers of those that may not be skipped: where one is, it is a failure."""
 
+# typer sets and removes this with each command line that it reads; threads of models read the environment meanwhile,
+# to look for an HTTP proxy, and fail if a variable goes away under their hands.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
+
 # Two busy cores say nothing about a property: no deadline, and slow generation is no error.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("default", max_examples=60, **_COMMON)
