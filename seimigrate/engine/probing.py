@@ -40,35 +40,42 @@ class Prober:
     def _try(self, namespace: str, targets: Sequence[Target]) -> Iterator[Finding]:
         name = f"seimigrate-probe-{secrets.token_hex(4)}"
         try:
-            made = self._cluster.create(Kind.POD, probing.pod(namespace, name, self._image, targets))
+            last = self._run(probing.pod(namespace, name, self._image, targets))
         except Forbidden as error:
             raise Forbidden(
                 f"no probe can be made in namespace {namespace}: {error.message}",
                 hint=f"kubectl -n {namespace} create rolebinding seimigrate-probe --clusterrole seimigrate-probe "
                 f"--user YOU; or leave --probe-from {namespace} out",
             ) from error
-        try:
-            last = self._ended(made)
-        finally:
-            self._delete(made)
         found = probing.answers(last, targets) if last is not None else {}
         if last is None or not found:
             yield probing.failed(namespace, (seen.trouble(last) if last else "") or "it did not end in time")
             return
         yield from probing.findings(self._network, endpoint(last), found)
 
-    def _ended(self, made: Object) -> Object | None:
-        meta, until = made["metadata"], self._clock.now() + PATIENCE
+    def _run(self, body: Object) -> Object | None:
+        """Give a probe as it ended, ``None`` if it did not in time; it is deleted even if this is broken off."""
+        namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
+        try:
+            self._cluster.create(Kind.POD, body)
+            return self._ended(namespace, name)
+        finally:
+            self._delete(namespace, name)
+
+    def _ended(self, namespace: str, name: str) -> Object | None:
+        until = self._clock.now() + PATIENCE
         while self._clock.now() < until:
-            body = self._cluster.get(Kind.POD, meta["namespace"], meta["name"])
+            body = self._cluster.get(Kind.POD, namespace, name)
             if body is None or probing.ended(body):
                 return body
             self._view.wait(0.5)
         return None
 
-    def _delete(self, made: Object) -> None:
-        meta = made["metadata"]
+    def _delete(self, namespace: str, name: str) -> None:
+        made = self._cluster.get(Kind.POD, namespace, name)  # its making may have been broken off, and have happened
+        if made is None:
+            return
         try:
-            self._cluster.delete(Kind.POD, meta["namespace"], meta["name"], uid=meta["uid"], grace_seconds=GRACE)
+            self._cluster.delete(Kind.POD, namespace, name, uid=made["metadata"]["uid"], grace_seconds=GRACE)
         except NotFound:
             return

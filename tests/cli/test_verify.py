@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from seimigrate.cli.shell import Interrupted
 from seimigrate.domain.kinds import Kind, Object
 from seimigrate.simulation.world import World
 from tests.cli.world import SEI, SPLIT, Said, WorldSession, say
@@ -255,6 +256,20 @@ def test_a_probe_that_finds_what_the_policies_say_adds_nothing(world: World) -> 
 
 def test_a_probe_that_tells_nothing_is_unknown_and_is_deleted(world: World) -> None:
     assert probed(world, "?")["probe-failed"]["severity"] == "unknown"
+
+
+@pytest.mark.parametrize("when", ["create", "get"])
+def test_a_probe_that_is_broken_off_is_deleted_all_the_same(world: World, when: str) -> None:
+    def leave(request: Any) -> None:
+        probe = request.kind is Kind.POD and request.namespace == "monitoring"
+        if probe and request.verb == when:
+            world.cluster.after_request = None
+            raise Interrupted
+
+    world.cluster.after_request = leave
+    assert verify(world, "--probe-from", "monitoring").code == 5
+    assert world.cluster.after_request is None, "it was broken off"
+    assert world.cluster.listed(Kind.POD, "monitoring") == []
 
 
 def test_no_probe_is_made_unless_a_namespace_is_named(world: World) -> None:

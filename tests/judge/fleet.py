@@ -30,7 +30,7 @@ def budget(case: Case) -> Iterator[Violation]:
     ready = sorted(_ready(case))
     outages: list[Outage] = []
     kills = [r for r in case.requests if r.kills and r.ok and case.ours(r) and r.verb != "deletecollection"]
-    for request in sorted(kills, key=lambda request: request.at):
+    for request in sorted(filter(case.takes_a_node, kills), key=lambda request: request.at):
         this = _outage(case, request)
         outages = [o for o in outages if o.node != this.node and not _over(case, o, ready, request.at)]
         if len(outages) >= case.budget:

@@ -19,7 +19,7 @@ from tests.judge.shapes import (
     expect_hold,
     pointer,
 )
-from tests.judge.violations import CONTROLLER, FENCE, HOLD
+from tests.judge.violations import CONTROLLER, FENCE, HOLD, PROBE
 
 PORT = {"name": "public", "port": 9100, "protocol": "TCP", "targetPort": 9100}
 ADD_PORT = {"op": "add", "path": "/spec/ports/-", "value": PORT}
@@ -237,3 +237,18 @@ def test_a_guards_mark_ready_is_the_one_that_its_own_journal_tells_of(
     log.guard_journal("a", "a-pod-1", "task-1")
     log.mark_ready(node, pod, task, intent=False)
     assert settled(log) == rules
+
+
+@pytest.mark.parametrize(
+    ("maker", "pinned", "rules"), [(OURS, "probe-1", set()), (CONTROLLER, "probe-1", {4}), (OURS, "probe-0", {4})]
+)
+def test_a_probe_is_deleted_without_a_journal_by_whoever_made_it(
+    log: Log, maker: str, pinned: str, rules: set[int]
+) -> None:
+    probe = {"metadata": {"name": "seimigrate-probe-1", "uid": "probe-1", "labels": PROBE}, "spec": {}}
+    log.store("create", "pods", probe, user=maker)
+    options = {"preconditions": {"uid": pinned}, "gracePeriodSeconds": 1}
+    log.ask("delete", "pods", "seimigrate-probe-1", body=options, answer={"kind": "Status"})
+    log.replace("a", "a-pod-1")  # and takes nothing from the budget
+    assert settled(log) - {2} == rules
+    assert settled(log) == (rules and {2, *rules})

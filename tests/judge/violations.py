@@ -15,6 +15,8 @@ HEALTH_PATHS = ("/v0/healthz", "/v0/livez", "/v0/startupz", "/v0/metrics")
 HOLD = "seimigrate.sei.io/hold"
 FREEZE = "seimigrate.sei.io/freeze"
 FENCE = "seimigrate.sei.io/fence"
+PROBE = {"app.kubernetes.io/name": "seimigrate-probe"}
+"""The labels of a pod with which ``verify --probe-from`` tries the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,15 @@ class Case:
             return False
         ours = request.agent.startswith("seimigrate/") and request.user != self.controller_user
         return ours or request.query.get("fieldManager") == "seimigrate"
+
+    def takes_a_node(self, request: Request) -> bool:
+        """Say whether a request for the end of a pod is about a node's: a probe of our own making is none."""
+        pinned = (request.options.get("preconditions") or {}).get("uid")
+        for key, state, made in self.history.writes("pods"):
+            if key == request.key and made.verb == "create" and self.ours(made) and state.object is not None:
+                meta = state.object["metadata"]
+                return not (meta.get("uid") == pinned and (meta.get("labels") or {}) == PROBE)
+        return True
 
     def our_call(self, call: Call) -> bool:
         """Say whether seimigrate called a pod with its token: nobody else should who is not named."""

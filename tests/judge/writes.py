@@ -64,7 +64,8 @@ def covered(case: Case) -> Iterator[Violation]:
         if not (request.write and request.ok):
             continue
         if request.kills:
-            yield from _kill(case, request)
+            if case.takes_a_node(request):
+                yield from _kill(case, request)
         elif request.resource in KINDS:
             yield from _written(case, request)
         elif request.resource == "pods" and request.verb != "create":
