@@ -8,7 +8,7 @@ from typing import Any
 
 from seimigrate.adapters.answers import PATCH_TYPE, Expired, is_absent_object, missing_kind
 from seimigrate.adapters.connection import Connection, connect
-from seimigrate.domain.kinds import MANAGER, Kind, Object
+from seimigrate.domain.kinds import MANAGER, SERVED, Kind, Object, Resource
 from seimigrate.engine.errors import ApiError, NotFound, SeimigrateError
 from seimigrate.engine.ports import JsonPatch
 
@@ -35,8 +35,8 @@ class ApiCluster:
             raise
 
     def list(self, kind: Kind, namespace: str = "", labels: str = "") -> list[Object]:
-        """Read all objects of a kind, 500 at a time."""
-        return list_with_version(self.connection, kind, namespace, labels, self.timeout)[0]
+        """Read all objects of a kind, 500 at a time; raises ``NotFound`` if the kind is not served."""
+        return list_with_version(self.connection, self._as_served(kind.resource), namespace, labels, self.timeout)[0]
 
     def create(self, kind: Kind, body: Object) -> Object:
         """Create an object; raises ``Conflict`` if it is there already."""
@@ -130,7 +130,7 @@ class ApiCluster:
         for kind in kinds:
             resource = kind.resource
             if resource.api_version not in served:
-                served[resource.api_version] = self._served(_group_path(kind))
+                served[resource.api_version] = self._served(_group_path(resource))
             if resource.plural not in served[resource.api_version]:
                 missing.append(kind)
         return missing
@@ -143,6 +143,24 @@ class ApiCluster:
         first = missing_kind(missing[0].plural, missing[0].group, missing[0].version)
         names = ", ".join(f"{each.qualified} ({each.version})" for each in missing)
         raise NotFound(f"the API server does not serve {names}", hint=first.hint)
+
+    def _as_served(self, resource: Resource) -> Resource:
+        """Give a resource in the version that the API server prefers of those that have it."""
+        if resource.version != SERVED:
+            return resource
+        for version in self._versions(resource.group):
+            found = resource._replace(version=version)
+            if resource.plural in self._served(_group_path(found)):
+                return found
+        raise missing_kind(resource.plural, resource.group, resource.version)
+
+    def _versions(self, group: str) -> builtins.list[str]:
+        try:
+            answer = self._object("GET", f"/apis/{group}")
+        except NotFound:
+            return []
+        served = [each["version"] for each in answer["versions"]]
+        return sorted(served, key=lambda version: bool(version != answer["preferredVersion"]["version"]))
 
     def _served(self, path: str) -> set[str]:
         try:
@@ -163,23 +181,21 @@ class ApiCluster:
 
 def path_of(kind: Kind, namespace: str = "", name: str = "") -> str:
     """Give the path of an object, or of all objects of a kind in a namespace (``""``: in all)."""
-    resource = kind.resource
-    scope = f"/namespaces/{_segment(namespace)}" if namespace and resource.namespaced else ""
-    return f"{_group_path(kind)}{scope}/{resource.plural}" + (f"/{_segment(name)}" if name else "")
+    return _path(kind.resource, namespace) + (f"/{_segment(name)}" if name else "")
 
 
 def list_with_version(
-    connection: Connection, kind: Kind, namespace: str = "", labels: str = "", timeout: float = 30.0
+    connection: Connection, resource: Resource, namespace: str = "", labels: str = "", timeout: float = 30.0
 ) -> tuple[list[Object], str]:
-    """Read all objects of a kind and the resourceVersion to watch from; lists again if its pages expire meanwhile."""
+    """Read all objects and the resourceVersion to watch from; lists again if its pages expire meanwhile."""
     for attempt in range(RELISTS):
         try:
             items: list[Object] = []
             version = ""
-            for page in _pages(connection, path_of(kind, namespace), labels, timeout):
+            for page in _pages(connection, _path(resource, namespace), labels, timeout):
                 version = page["metadata"]["resourceVersion"]
                 # Items of a list come without these two.
-                typed = {"apiVersion": kind.resource.api_version, "kind": kind.resource.kind}
+                typed = {"apiVersion": resource.api_version, "kind": resource.kind}
                 items += [typed | item for item in page["items"]]
             return items, version
         except Expired:
@@ -198,8 +214,12 @@ def _pages(connection: Connection, path: str, labels: str, timeout: float) -> It
         query["continue"] = token
 
 
-def _group_path(kind: Kind) -> str:
-    resource = kind.resource
+def _path(resource: Resource, namespace: str) -> str:
+    scope = f"/namespaces/{_segment(namespace)}" if namespace and resource.namespaced else ""
+    return f"{_group_path(resource)}{scope}/{resource.plural}"
+
+
+def _group_path(resource: Resource) -> str:
     return f"/apis/{resource.api_version}" if resource.group else f"/api/{resource.version}"
 
 

@@ -243,7 +243,7 @@ class _Watch:
         return False
 
     def _list(self) -> None:
-        bodies, version = list_with_version(self.connection, self.kind, self.namespace)
+        bodies, version = list_with_version(self.connection, self.kind.resource, self.namespace)
         self.version = version
         self.view.took_all(self, bodies, version)
 

@@ -9,8 +9,12 @@ Object = dict[str, Any]
 """A Kubernetes object as plain JSON: typed models would drop the fields that they do not know."""
 
 
+SERVED = "*"
+"""Stands for whatever version the API server serves, for kinds of others of which only the names are read."""
+
+
 class Resource(NamedTuple):
-    """Where the API server serves a kind."""
+    """Where the API server serves a kind; ``version`` may be ``SERVED`` where it is only ever listed."""
 
     group: str
     version: str
@@ -61,25 +65,29 @@ class Kind(Enum):
     ROLE = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role")
     ROLE_BINDING = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
     ADMIN_NETWORK_POLICY = Resource(
-        "policy.networking.k8s.io", "v1alpha1", "adminnetworkpolicies", "AdminNetworkPolicy", namespaced=False
+        "policy.networking.k8s.io", SERVED, "adminnetworkpolicies", "AdminNetworkPolicy", namespaced=False
     )
     BASELINE_ADMIN_NETWORK_POLICY = Resource(
-        "policy.networking.k8s.io", "v1alpha1", "baselineadminnetworkpolicies", "BaselineAdminNetworkPolicy", False
+        "policy.networking.k8s.io", SERVED, "baselineadminnetworkpolicies", "BaselineAdminNetworkPolicy", False
     )
     CLUSTER_NETWORK_POLICY = Resource(
-        "policy.networking.k8s.io", "v1alpha2", "clusternetworkpolicies", "ClusterNetworkPolicy", namespaced=False
+        "policy.networking.k8s.io", SERVED, "clusternetworkpolicies", "ClusterNetworkPolicy", namespaced=False
     )
-    CALICO_POLICY = Resource("crd.projectcalico.org", "v1", "networkpolicies", "NetworkPolicy")
+    CALICO_POLICY = Resource("crd.projectcalico.org", SERVED, "networkpolicies", "NetworkPolicy")
     CALICO_GLOBAL_POLICY = Resource(
-        "crd.projectcalico.org", "v1", "globalnetworkpolicies", "GlobalNetworkPolicy", namespaced=False
+        "crd.projectcalico.org", SERVED, "globalnetworkpolicies", "GlobalNetworkPolicy", namespaced=False
     )
-    CILIUM_POLICY = Resource("cilium.io", "v2", "ciliumnetworkpolicies", "CiliumNetworkPolicy")
+    CALICO_OWN_POLICY = Resource("projectcalico.org", SERVED, "networkpolicies", "NetworkPolicy")
+    CALICO_OWN_GLOBAL_POLICY = Resource(
+        "projectcalico.org", SERVED, "globalnetworkpolicies", "GlobalNetworkPolicy", namespaced=False
+    )
+    CILIUM_POLICY = Resource("cilium.io", SERVED, "ciliumnetworkpolicies", "CiliumNetworkPolicy")
     CILIUM_CLUSTERWIDE_POLICY = Resource(
-        "cilium.io", "v2", "ciliumclusterwidenetworkpolicies", "CiliumClusterwideNetworkPolicy", namespaced=False
+        "cilium.io", SERVED, "ciliumclusterwidenetworkpolicies", "CiliumClusterwideNetworkPolicy", namespaced=False
     )
-    ANTREA_POLICY = Resource("crd.antrea.io", "v1beta1", "networkpolicies", "NetworkPolicy")
+    ANTREA_POLICY = Resource("crd.antrea.io", SERVED, "networkpolicies", "NetworkPolicy")
     ANTREA_CLUSTER_POLICY = Resource(
-        "crd.antrea.io", "v1beta1", "clusternetworkpolicies", "ClusterNetworkPolicy", namespaced=False
+        "crd.antrea.io", SERVED, "clusternetworkpolicies", "ClusterNetworkPolicy", namespaced=False
     )
     POD_MONITOR = Resource("monitoring.coreos.com", "v1", "podmonitors", "PodMonitor")
     SERVICE_MONITOR = Resource("monitoring.coreos.com", "v1", "servicemonitors", "ServiceMonitor")

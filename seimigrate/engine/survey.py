@@ -14,7 +14,7 @@ from seimigrate.domain.network.ground import Ground
 from seimigrate.domain.network.judging import Judge
 from seimigrate.domain.plan import Plan
 from seimigrate.domain.seen import Judgement, Seen
-from seimigrate.engine.errors import Forbidden, NotFound
+from seimigrate.engine.errors import ApiError, Forbidden, NotFound
 from seimigrate.engine.ports import Clock, Cluster
 
 LASTS = 5.0
@@ -25,6 +25,8 @@ BEYOND = (
     Kind.CLUSTER_NETWORK_POLICY,
     Kind.CALICO_POLICY,
     Kind.CALICO_GLOBAL_POLICY,
+    Kind.CALICO_OWN_POLICY,
+    Kind.CALICO_OWN_GLOBAL_POLICY,
     Kind.CILIUM_POLICY,
     Kind.CILIUM_CLUSTERWIDE_POLICY,
     Kind.ANTREA_POLICY,
@@ -90,8 +92,8 @@ class Survey:
                 monitors += cluster.list(kind)
             except NotFound:
                 continue
-            except Forbidden:
-                unreadable.append(unread(kind, "what it scrapes"))
+            except ApiError as error:
+                unreadable.append(unread(kind, "what it scrapes", error))
         laid = ground.lay(
             cluster.list(Kind.NAMESPACE),
             cluster.list(Kind.NETWORK_POLICY),
@@ -110,14 +112,18 @@ class Survey:
             found = self._cluster.list(kind)
         except NotFound:
             return []
-        except Forbidden:
-            return [unread(kind, "what it lets through")]
+        except ApiError as error:
+            return [unread(kind, "what it lets through", error)]
         names = ["/".join(filter(None, (o["metadata"].get("namespace"), o["metadata"]["name"]))) for o in found]
         return [ground.unjudged(kind.resource.qualified, names)] if names else []
 
 
-def unread(kind: Kind, what: str) -> Finding:
-    """Say that a kind may not be listed, and what is not known therefore."""
+def unread(kind: Kind, what: str, error: ApiError) -> Finding:
+    """Say that a kind cannot be listed, and what is not known therefore."""
     about = kind.resource.qualified
-    remedy = "bind ClusterRole seimigrate-verify of deploy/rbac.yaml to your user"
-    return Finding("not-readable", Severity.UNKNOWN, about, f"may not be listed, so that {what} is not known", remedy)
+    if isinstance(error, Forbidden):
+        why = "may not be listed"
+        remedy = "bind ClusterRoles seimigrate-plan and seimigrate-verify of deploy/rbac.yaml to your user"
+    else:
+        why, remedy = f"could not be listed ({error})", f"see what is the matter: kubectl get {about} -A"
+    return Finding("not-readable", Severity.UNKNOWN, about, f"{why}, so that {what} is not known", remedy)

@@ -67,8 +67,8 @@ class Verification:
         for kind in kinds:
             try:
                 read[kind] = self._cluster.list(kind)
-            except Forbidden:
-                return (unread(kind, "who may create seinodetasks"),)
+            except Forbidden as error:
+                return (unread(kind, "who may create seinodetasks", error),)
         rules = rbac.Rules(*(read[kind] for kind in kinds))
         expected = (*accounts, *self._plan.parameters.access.accounts)
         return tuple(rbac.findings(rules, nodes, expected))

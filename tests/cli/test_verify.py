@@ -9,6 +9,7 @@ import yaml
 
 from seimigrate.cli.shell import Interrupted
 from seimigrate.domain.kinds import Kind, Object
+from seimigrate.engine.errors import ApiError, Forbidden
 from seimigrate.simulation.world import World
 from tests.cli.world import SEI, SPLIT, Said, WorldSession, say
 
@@ -100,6 +101,31 @@ def test_pods_that_are_asked_tell_what_templates_cannot(world: World) -> None:
 def test_policies_of_kinds_that_are_not_judged_are_named(world: World) -> None:
     world.cluster.put(Kind.CILIUM_POLICY, {"metadata": {"namespace": SEI, "name": "theirs"}})
     assert "sei/theirs" in found(world)["policy-unjudged"]["object"]
+
+
+@pytest.mark.parametrize("kind", [Kind.CILIUM_POLICY, Kind.POD_MONITOR, Kind.CLUSTER_ROLE])
+def test_a_kind_that_may_not_be_listed_is_no_absent_one(world: World, kind: Kind) -> None:
+    assert "not-readable" not in found(world)
+
+    def refuse(request: Any) -> None:
+        if request.kind is kind:
+            raise Forbidden("no")
+
+    world.cluster.before_request = refuse
+    told = found(world)["not-readable"]
+    assert (told["object"], told["severity"]) == (kind.resource.qualified, "unknown")
+    assert "seimigrate-verify" in told["next"]
+
+
+def test_policies_that_cannot_be_listed_are_unknown_and_it_is_said_why(world: World) -> None:
+    def break_down(request: Any) -> None:
+        if request.kind is Kind.CALICO_OWN_POLICY:
+            raise ApiError("service unavailable")
+
+    world.cluster.before_request = break_down
+    told = found(world)["not-readable"]
+    assert (told["object"], told["severity"]) == ("networkpolicies.projectcalico.org", "unknown")
+    assert "could not be listed (service unavailable)" in told["what"]
 
 
 def test_the_tasks_of_the_nodes_are_for_those_who_are_expected(world: World) -> None:

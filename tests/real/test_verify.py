@@ -11,6 +11,8 @@ import yaml
 
 from seimigrate.adapters.api import path_of
 from seimigrate.domain.kinds import Kind, Object
+from seimigrate.engine.errors import NotFound
+from tests.adapters.helpers import wait_until
 from tests.commandline import OPERATOR, bound_to, shipped
 from tests.controlplane.process import ControlPlane
 from tests.real.scene import Scene
@@ -104,3 +106,53 @@ def test_without_the_right_to_read_roles_it_says_what_it_does_not_know(
     with bound_to(controlplane.admin, "seimigrate-plan", AUDITOR):
         found = verify(scene, kubeconfig=kubeconfig)
     assert codes(found, "unknown") == ["not-readable"]
+
+
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+@pytest.fixture
+def admin_policies(controlplane: ControlPlane) -> Iterator[str]:
+    """Let the cluster serve AdminNetworkPolicies, in a version that does not exist yet; give the path of all."""
+    name, group = "adminnetworkpolicies", "policy.networking.k8s.io"
+    names = {"plural": name, "singular": "adminnetworkpolicy", "kind": "AdminNetworkPolicy", "listKind": "AdminList"}
+    schema = {"openAPIV3Schema": {"type": "object"}}
+    version = {"name": "v7", "served": True, "storage": True, "schema": schema}
+    body = {
+        "metadata": {
+            "name": f"{name}.{group}",
+            "annotations": {"api-approved.kubernetes.io": "unapproved, a test"},  # the API server asks this of *.k8s.io
+        },
+        "spec": {"group": group, "names": names, "scope": "Cluster", "versions": [version]},
+    }
+    admin = controlplane.admin
+    admin.request("POST", CRDS, body=body)
+    path = f"/apis/{group}/v7/{name}"
+
+    def served() -> bool:
+        try:
+            admin.request("GET", path)
+        except NotFound:
+            return False
+        return True
+
+    try:
+        wait_until(served, "the kind to be served")
+        yield path
+    finally:
+        admin.request("DELETE", f"{CRDS}/{name}.{group}")
+        wait_until(lambda: not served(), "the kind to be gone")
+
+
+def test_a_policy_of_another_kind_is_found_in_whatever_version_it_is_served(
+    scene: Scene, controlplane: ControlPlane, admin_policies: str
+) -> None:
+    assert "policy-unjudged" not in codes(verify(scene), "unknown")
+    body = {
+        "apiVersion": "policy.networking.k8s.io/v7",
+        "kind": "AdminNetworkPolicy",
+        "metadata": {"name": "cluster-wide"},
+    }
+    controlplane.admin.request("POST", admin_policies, body=body)
+    [finding] = [each for each in verify(scene)["findings"] if each["code"] == "policy-unjudged"]
+    assert finding["object"] == "adminnetworkpolicies.policy.networking.k8s.io cluster-wide"
