@@ -74,11 +74,11 @@ def _finding(binding: Object, reference: Mapping[str, str], leave: _Leave, who: 
     what = f"lets {who} create tasks on {which}{f' of namespace {namespace}' if namespace else ''}"
     where = f"roleRef {reference['kind']} {reference['name']}{leave.through}"
     if who in _EVERYBODY or who == _ACCOUNTS or who.startswith(f"{_ACCOUNTS}:"):
-        severity, code = Severity.ERROR, "tasks-open"
+        code, severity = "tasks-open", Severity.ERROR
     elif leave.everything:
-        severity, code = Severity.WARNING, "tasks-administrator"
+        code, severity = "tasks-administrator", Severity.WARNING
     else:
-        severity, code = Severity.ERROR, "tasks-unexpected"
+        code, severity = "tasks-unexpected", Severity.ERROR
     remedy = "take it away, or expect it: --set access.accounts=[...]"
     return Finding(code, severity, about, what, remedy, where=where)
 

@@ -140,9 +140,11 @@ def _reach(scene: Scene, due: Sequence[Change], *, replaced: bool) -> None:
         if patch:
             scene.edit(kind, *patch)
     if replaced:
-        uid = scene.pod["metadata"]["uid"]
-        scene.controlplane.admin.request("DELETE", path_of(Kind.POD, scene.namespace, f"{NAME}-0"))
-        scene.wait_for(lambda: scene.pod["metadata"]["uid"] != uid, "another pod")
+        admin, pods, uid = scene.controlplane.admin, path_of(Kind.POD, scene.namespace), scene.pod["metadata"]["uid"]
+        admin.request("DELETE", f"{pods}/{NAME}-0")
+        scene.wait_for(
+            lambda: {p["metadata"]["uid"] for p in admin.request("GET", pods)["items"]} - {uid} != set(), "it"
+        )
 
 
 def _escaped(label: str) -> str:
