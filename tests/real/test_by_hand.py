@@ -18,7 +18,7 @@ from seimigrate.cli.looking import Look
 from seimigrate.cli.selection import Selection
 from seimigrate.domain import changes, checks, transforms
 from seimigrate.domain.changes import Change
-from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind
+from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.domain.plan import StageName, Strategy
 from seimigrate.planfile import read_plan
 from tests.real.conftest import MakeScene
@@ -134,21 +134,21 @@ def _reach(scene: Scene, due: Sequence[Change], *, replaced: bool) -> None:
         mine = [change for change in due if change.kind == name]
         labels = OURS if mine and kind is Kind.STATEFUL_SET else OURS[:1]
         patch = changes.to_patch(scene.models.get(kind, scene.namespace, NAME), mine)
-        scene.edit(
-            kind, *({"op": "add", "path": f"/metadata/labels/{_escaped(each)}", "value": "r1"} for each in labels)
-        )
+        scene.edit(kind, *(_labelling(label) for label in labels))
         if patch:
             scene.edit(kind, *patch)
     if replaced:
         admin, pods, uid = scene.controlplane.admin, path_of(Kind.POD, scene.namespace), scene.pod["metadata"]["uid"]
         admin.request("DELETE", f"{pods}/{NAME}-0")
-        scene.wait_for(
-            lambda: {p["metadata"]["uid"] for p in admin.request("GET", pods)["items"]} - {uid} != set(), "it"
-        )
+
+        def another() -> bool:
+            return any(pod["metadata"]["uid"] != uid for pod in admin.request("GET", pods)["items"])
+
+        scene.wait_for(another, "another pod")
 
 
-def _escaped(label: str) -> str:
-    return label.replace("/", "~1")
+def _labelling(label: str) -> Object:
+    return {"op": "add", "path": f"/metadata/labels/{label.replace('/', '~1')}", "value": "r1"}
 
 
 def _inits(scene: Scene) -> list[dict[str, str]]:
