@@ -58,7 +58,7 @@ class CommandLine:
         if command in ("apply", "rollback", "hold", "runbook run"):
             given += ["--yes", "--lease-seconds", LEASE_SECONDS]
         if self.accept and command in ("plan", "apply"):
-            given += ["--accept-unjudged-policy"]
+            given += ["--accept-policy-findings"]
         if command == "apply":
             given += ["--unguarded"]
         return [sys.executable, "-m", "seimigrate", *command.split(), *given, *more]

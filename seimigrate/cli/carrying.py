@@ -17,6 +17,7 @@ from seimigrate.cli.shell import Interrupted, Shell
 from seimigrate.domain import seen
 from seimigrate.domain.beginning import Options
 from seimigrate.domain.checks import Blocker
+from seimigrate.domain.finding import Acceptance
 from seimigrate.domain.kinds import Kind
 from seimigrate.domain.plan import Plan, StageName, Strategy
 from seimigrate.domain.record import Record
@@ -49,7 +50,7 @@ class Errand:
     work: Callable[[Run], list[Result]]
     goal: StageName = StageName.RELEASE
     holds: bool = True
-    accept_unjudged_policy: bool = False
+    accepted: Acceptance = Acceptance.NOTHING
     force: bool = False
     passed: tuple[int, ...] = ()
     guards: bool = True
@@ -115,7 +116,7 @@ def carry(
                 ways=errand.ways,
                 goal=errand.goal,
                 holds=errand.holds,
-                accept_unjudged_policy=errand.accept_unjudged_policy,
+                accepted=errand.accepted,
                 force=errand.force,
                 passed=errand.passed,
             )

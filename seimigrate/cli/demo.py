@@ -163,7 +163,7 @@ def main() -> int:
         world.swap_controller("new", SPLIT_IMAGE)
         world.run(60)
         demo.tell("What would be done, in which order, and for how long: looked at, and saved.")
-        codes.append(demo.type("plan", "-f", plan, "--accept-unjudged-policy", "--out", saved))
+        codes.append(demo.type("plan", "-f", plan, "--accept-policy-findings", "--out", saved))
         demo.tell("Exactly that is carried out: canaries first, then waves, with a gate on Prometheus between them.")
         began = world.clock.now()
         codes.append(demo.type("apply", saved, "--yes", "--unguarded"))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from seimigrate.cli.options import PlanFile, Way
 from seimigrate.cli.selection import Selection
 from seimigrate.domain import fingerprints, ownership, prospect, seen, transforms
+from seimigrate.domain.finding import Acceptance
 from seimigrate.domain.kinds import CONTROLLER_MANAGER
 from seimigrate.domain.plan import Plan, Strategy
 from seimigrate.domain.prospect import Prospect
@@ -57,7 +58,7 @@ class Look:
         return reading.look(self.view, *key)
 
     def prospects(
-        self, strategy: Strategy, *, accept_unjudged: bool, only: Sequence[Key] | None = None
+        self, strategy: Strategy, *, accepted: Acceptance, only: Sequence[Key] | None = None
     ) -> list[Prospect]:
         """Say what the cutover would do to each node, or to some; one that was deleted meanwhile is left out."""
         lines = []
@@ -66,7 +67,7 @@ class Look:
             if view.seinode is None:
                 continue
             view = replace(view, judgement=self.survey.judge(view))
-            line = prospect.prospect(view, self.plan, strategy, self.records[key], accept_unjudged=accept_unjudged)
+            line = prospect.prospect(view, self.plan, strategy, self.records[key], accepted=accepted)
             if line.done and seen.hold_of(view.statefulset) is not None:
                 held = "done, but still held: apply hands it back once the controller agrees"
                 line = replace(line, warnings=(*line.warnings, held))

@@ -67,7 +67,7 @@ def apply(
     plan, ways, strategy = told.plan, told.ways, told.strategy
     look = looking.Look(session.cluster, found, plan, session.clock)
     told.require_fit(look)
-    ahead = outlining.outline(look, strategy, accept_unjudged=told.accept_unjudged_policy, canary=told.canary)
+    ahead = outlining.outline(look, strategy, accepted=told.accepted, canary=told.canary)
     lines = ahead.lines
     if hold is HoldBy.NONE:
         looking.require_no_owner(look, lines)
@@ -96,7 +96,7 @@ def apply(
         selection=found,
         work=lambda run: run.apply(found.keys, told.saved.waves if told.saved else None, told.canary),
         holds=hold is HoldBy.JUDGE,
-        accept_unjudged_policy=told.accept_unjudged_policy,
+        accepted=told.accepted,
         gated=True,
         unfit=told.unfit,
     )

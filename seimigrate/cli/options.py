@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from seimigrate.cli.completing import contexts, namespaces, nodes
+from seimigrate.domain.finding import Acceptance
 from seimigrate.domain.plan import Strategy
 from seimigrate.engine.errors import UsageError
 
@@ -140,16 +141,27 @@ class Way:
         Strategy | None, typer.Option("--strategy", help="Two restarts, one, or two for canaries alone.")
     ] = None
     accept_unjudged_policy: Annotated[
-        bool, typer.Option("--accept-unjudged-policy", help="Go on in spite of policy findings.")
+        bool, typer.Option("--accept-unjudged-policy", help="Go on where policies cannot be judged.")
+    ] = False
+    accept_policy_findings: Annotated[
+        bool, typer.Option("--accept-policy-findings", help="Go on though policies leave open or cut off.")
     ] = False
     canary: Annotated[
         str | None, typer.Option("--canary", metavar="NS/NAME", help="The node that goes first, before the plan's.")
     ] = None
 
+    @property
+    def accepted(self) -> Acceptance:
+        """Give in spite of which findings about policies to go on."""
+        if self.accept_policy_findings:
+            return Acceptance.FINDINGS
+        return Acceptance.UNJUDGED if self.accept_unjudged_policy else Acceptance.NOTHING
+
     def words(self) -> list[str]:
         """Give the options that say the same again."""
-        accepted = ["--accept-unjudged-policy"] if self.accept_unjudged_policy else []
-        return [*_word("--strategy", self.strategy), *accepted, *_word("--canary", self.canary)]
+        unjudged = ["--accept-unjudged-policy"] if self.accept_unjudged_policy else []
+        findings = ["--accept-policy-findings"] if self.accept_policy_findings else []
+        return [*_word("--strategy", self.strategy), *unjudged, *findings, *_word("--canary", self.canary)]
 
 
 @dataclass(frozen=True)

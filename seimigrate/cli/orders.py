@@ -11,6 +11,7 @@ from seimigrate.cli.selection import Selection
 from seimigrate.cli.session import Session, cluster_id
 from seimigrate.domain import fingerprints, prospect
 from seimigrate.domain.checks import Blocker
+from seimigrate.domain.finding import Acceptance
 from seimigrate.domain.fingerprints import Difference
 from seimigrate.domain.plan import Plan, Strategy
 from seimigrate.domain.record import Record
@@ -37,7 +38,7 @@ class Orders:
     plan: Plan
     ways: Ways
     strategy: Strategy
-    accept_unjudged_policy: bool
+    accepted: Acceptance
     canary: str | None
     target: Target
     made_by: tuple[str, ...]
@@ -110,7 +111,7 @@ def read(target: Target, file: PlanFile, way: Way, saved: str | None) -> Orders:
             plan=plan,
             ways=looking.the_ways(file),
             strategy=looking.strategy_of(way, plan),
-            accept_unjudged_policy=way.accept_unjudged_policy,
+            accepted=way.accepted,
             canary=way.canary,
             target=target,
             made_by=made_by,
@@ -126,7 +127,7 @@ def read(target: Target, file: PlanFile, way: Way, saved: str | None) -> Orders:
         plan=found.plan,
         ways=looking.the_ways(file),
         strategy=found.strategy,
-        accept_unjudged_policy=found.accept_unjudged_policy,
+        accepted=found.accepted,
         canary=found.canary,
         target=target,
         made_by=found.words,

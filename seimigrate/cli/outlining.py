@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from seimigrate.cli.looking import Look
 from seimigrate.domain import estimate, seen
+from seimigrate.domain.finding import Acceptance
 from seimigrate.domain.fleet import order
 from seimigrate.domain.fleet.order import UnknownCanary, Wave
 from seimigrate.domain.fleet.settings import at_most
@@ -24,17 +25,17 @@ class Outline:
     seconds: float
 
 
-def outline(look: Look, strategy: Strategy, *, accept_unjudged: bool, canary: str | None = None) -> Outline:
+def outline(look: Look, strategy: Strategy, *, accepted: Acceptance, canary: str | None = None) -> Outline:
     """Say what a cutover of the nodes would be; raises ``UsageError`` if the canary is none of them."""
     # Mixed is merged for most nodes: only the canaries, which nobody knows yet, are looked at once more.
     most = Strategy.MERGED if strategy is Strategy.MIXED else strategy
-    found = {f"{p.namespace}/{p.name}": p for p in look.prospects(most, accept_unjudged=accept_unjudged)}
+    found = {f"{p.namespace}/{p.name}": p for p in look.prospects(most, accepted=accepted)}
     waves = arrange(look, [p for p in found.values() if not p.done or _held(look, p)], canary)
     for wave in waves:
         way = wave.strategy(strategy)
         if way is not most:
             keys = [(p.namespace, p.name) for p in map(found.__getitem__, wave.nodes)]
-            again = look.prospects(way, accept_unjudged=accept_unjudged, only=keys)
+            again = look.prospects(way, accepted=accepted, only=keys)
             found |= {f"{p.namespace}/{p.name}": p for p in again}
     lines = tuple(found.values())
     return Outline(lines, waves, _seconds(look, lines, waves))

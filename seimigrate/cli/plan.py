@@ -41,8 +41,8 @@ def plan(
     told = orders.read(target, file, way, None)
     session = shell.open_session(connect)
     look = looking.Look(session.cluster, told.select(session), told.plan, session.clock)
-    strategy, accept = told.strategy, told.accept_unjudged_policy
-    found = outlining.outline(look, strategy, accept_unjudged=accept, canary=told.canary)
+    strategy, accepted = told.strategy, told.accepted
+    found = outlining.outline(look, strategy, accepted=accepted, canary=told.canary)
     cluster = cluster_id(session.cluster)
     if out is not None:
         write_saved(out, _saved(told, found, cluster, session.clock.now()))
@@ -77,7 +77,7 @@ def _saved(told: Orders, found: Outline, cluster: str, now: float) -> SavedPlan:
         cluster=cluster,
         saved=now,
         strategy=told.strategy,
-        accept_unjudged_policy=told.accept_unjudged_policy,
+        accepted=told.accepted,
         canary=told.canary,
         waves=found.waves,
         estimate=found.seconds,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from seimigrate.domain import checks, seen, transforms
 from seimigrate.domain.changes import State
+from seimigrate.domain.finding import Acceptance
 from seimigrate.domain.kinds import Object
 from seimigrate.domain.plan import Plan, StageName, Strategy
 from seimigrate.domain.record import Direction, Outcome, Record
@@ -26,7 +27,7 @@ class Options:
     ways: Ways
     goal: StageName = StageName.RELEASE
     holds: bool = True
-    accept_unjudged_policy: bool = False
+    accepted: Acceptance = Acceptance.NOTHING
     force: bool = False
     passed: tuple[int, ...] = ()
 
@@ -55,7 +56,7 @@ def begin(view: Seen, plan: Plan, options: Options, now: float, left: Record | N
         goal=options.goal,
         holds=options.holds,
         held_before=seen.hold_of(statefulset) is not None,
-        accept_unjudged_policy=options.accept_unjudged_policy,
+        accepted=options.accepted,
         force=options.force,
         was_ready=left is not None and left.was_ready,
         changes=changes,
@@ -99,7 +100,7 @@ def _adopted(record: Record, options: Options, now: float) -> Record:
     ended = record.outcome is not None
     return replace(
         record.taken_over(options.run),
-        accept_unjudged_policy=record.accept_unjudged_policy or options.accept_unjudged_policy,
+        accepted=record.accepted.with_also(options.accepted),
         force=record.force or options.force,
         ways=record.ways or options.ways,
         outcome=None,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from seimigrate.domain import changes as changing
 from seimigrate.domain import images, seen, selectors, shapes, transforms
-from seimigrate.domain.finding import Severity
+from seimigrate.domain.finding import Acceptance, Severity
 from seimigrate.domain.kinds import Object
 from seimigrate.domain.plan import Parameters, Plan
 from seimigrate.domain.seen import Seen
@@ -58,7 +58,7 @@ def outlook(view: Seen, plan: Plan) -> transforms.Outlook:
     return transforms.outlook(view.statefulset, view.service or {"spec": {}}, plan, image)
 
 
-def blockers(view: Seen, plan: Plan, *, accept_unjudged_policy: bool) -> list[Blocker]:
+def blockers(view: Seen, plan: Plan, *, accepted: Acceptance) -> list[Blocker]:
     """List everything that stands in the way of a node that has not begun to move."""
     if (absent := _absent(view)) is not None:
         return [absent]
@@ -66,8 +66,8 @@ def blockers(view: Seen, plan: Plan, *, accept_unjudged_policy: bool) -> list[Bl
     judged = view.judgement
     if judged is None:
         unjudged = Blocker("policy-unjudged", "who can reach its pod was not looked at", "run it again")
-        return found if accept_unjudged_policy else [*found, unjudged]
-    against = () if accept_unjudged_policy else judged.against
+        return found if accepted.covers(Severity.UNKNOWN) else [*found, unjudged]
+    against = judged.against(accepted)
     consumers = (each for each in judged.consumers if each.severity is Severity.ERROR)
     return [*found, *(Blocker(each.code, each.text, each.remedy) for each in (*against, *consumers))]
 

@@ -17,6 +17,26 @@ class Severity(StrEnum):
     """It is closed all the same; a person should look."""
 
 
+class Acceptance(StrEnum):
+    """In spite of which findings about policies a person goes on."""
+
+    NOTHING = "nothing"
+    UNJUDGED = "unjudged"
+    """Of what cannot be told."""
+    FINDINGS = "findings"
+    """Of what is known to be open or cut off, too."""
+
+    def covers(self, severity: Severity) -> bool:
+        """Tell whether a finding of this severity does not stand in the way."""
+        stands = {Acceptance.NOTHING: (Severity.ERROR, Severity.UNKNOWN), Acceptance.UNJUDGED: (Severity.ERROR,)}
+        return severity not in stands.get(self, ())
+
+    def with_also(self, other: Acceptance) -> Acceptance:
+        """Give what goes further."""
+        order = [*Acceptance]
+        return max(self, other, key=order.index)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One finding; ``about`` is the object (``Kind namespace/name``), ``where`` the place in it, ``who`` gets in."""

@@ -6,14 +6,14 @@ cutover is a property of ``next_action`` and can be checked for all its inputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from seimigrate.domain import changes as changing
 from seimigrate.domain import checks, seen, shapes, transforms
 from seimigrate.domain.actions import Action, Fence, Note, Perform, Relabel, Stop, Wait
 from seimigrate.domain.changes import Change, State
-from seimigrate.domain.finding import Severity
+from seimigrate.domain.finding import Finding, Severity
 from seimigrate.domain.kinds import FENCE_ANNOTATION, HOLD_PATH, MANAGER, Object
 from seimigrate.domain.plan import Plan, StageName, Strategy
 from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
@@ -185,7 +185,7 @@ def _check(at: Situation) -> Action:
     """See that nothing blocks the node; the sidecar tells its tasks, and none is in progress."""
     if (judge := at.judge()) is not None:
         return judge
-    found = checks.blockers(at.seen, at.plan, accept_unjudged_policy=at.record.accept_unjudged_policy)
+    found = checks.blockers(at.seen, at.plan, accepted=at.record.accepted)
     if found:
         return _blocked(at, *(f"{b.code}: {b.reason}" for b in found))
     if (ask := at.ask(Question.TASKS)) is not None:
@@ -302,17 +302,23 @@ def _policy(at: Situation) -> Action:
     """See that the fleet's door is closed; a way back would close nothing and cost restarts, so it only pauses."""
     if (judge := at.judge()) is not None:
         return judge
-    against = at.judgement.against
-    told = "; ".join(finding.text for finding in against)
+    against = at.judgement.against(at.record.accepted)
     if not against:
-        return _next_stage(at)
-    if at.record.accept_unjudged_policy:
-        record = at.record.noted(f"gone on in spite of {told}")
-        return _next_stage(replace(at, record=record))
+        return _next_stage(replace(at, record=at.record.noted(*_in_spite_of(at.judgement.against()))))
+    told = _told(against)
     if not at.late(at.plan.deadlines.gate):
         return Wait(told, RECHECK)
     verdict = "fail" if any(finding.severity is Severity.ERROR for finding in against) else "inconclusive"
     return at.pause(f"{verdict}: {told}")
+
+
+def _in_spite_of(accepted: Sequence[Finding]) -> Iterator[str]:
+    if accepted:
+        yield f"gone on in spite of {_told(accepted)}"
+
+
+def _told(findings: Sequence[Finding]) -> str:
+    return "; ".join(finding.text for finding in findings)
 
 
 _STAGES: dict[StageName, Callable[[Situation], Action]] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from seimigrate.domain import checks, fingerprints, seen, shapes, transforms
 from seimigrate.domain.changes import Change
 from seimigrate.domain.checks import Blocker
-from seimigrate.domain.finding import Severity
+from seimigrate.domain.finding import Acceptance, Severity
 from seimigrate.domain.fingerprints import Fields
 from seimigrate.domain.kinds import Object
 from seimigrate.domain.plan import Parameters, Plan, StageName, Strategy
@@ -49,14 +49,14 @@ class Prospect:
         return not self.changes and not self.restarts and self.template is Shape.ENFORCED
 
 
-def prospect(view: Seen, plan: Plan, strategy: Strategy, record: Record | None, *, accept_unjudged: bool) -> Prospect:
+def prospect(view: Seen, plan: Plan, strategy: Strategy, record: Record | None, *, accepted: Acceptance) -> Prospect:
     """Say what the cutover would do to a node; ``view.seinode`` is there."""
     node = view.seinode
     assert node is not None
     made, restarts = _way(view, plan, strategy)
     template = _shape(view.statefulset, plan.parameters)
     finished = not made and not restarts and template is Shape.ENFORCED
-    found = [] if finished else checks.blockers(view, plan, accept_unjudged_policy=accept_unjudged)
+    found = [] if finished else checks.blockers(view, plan, accepted=accepted)
     mode = seen.mode_of(node)
     return Prospect(
         namespace=node["metadata"]["namespace"],

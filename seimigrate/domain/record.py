@@ -14,6 +14,7 @@ from enum import StrEnum
 from pydantic import TypeAdapter, ValidationError
 
 from seimigrate.domain.changes import Change
+from seimigrate.domain.finding import Acceptance
 from seimigrate.domain.kinds import HOLD_PATH
 from seimigrate.domain.plan import StageName, Strategy
 from seimigrate.domain.steps import Ways
@@ -103,7 +104,7 @@ class Record:
     holds: bool = True
     held_before: bool = False
     was_ready: bool = False
-    accept_unjudged_policy: bool = False
+    accepted: Acceptance = Acceptance.NOTHING
     force: bool = False
     changes: tuple[Change, ...] = ()
     touched: bool = False

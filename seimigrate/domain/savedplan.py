@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from seimigrate.domain.finding import Acceptance
 from seimigrate.domain.fleet.order import Wave
 from seimigrate.domain.plan import Plan, Strategy
 from seimigrate.domain.record import first_of
@@ -55,7 +56,7 @@ class SavedPlan:
     cluster: str
     saved: float
     strategy: Strategy
-    accept_unjudged_policy: bool
+    accepted: Acceptance
     canary: str | None
     waves: tuple[Wave, ...]
     estimate: float

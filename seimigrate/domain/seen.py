@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from seimigrate.domain.finding import Finding, Severity
+from seimigrate.domain.finding import Acceptance, Finding
 from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, Object
 from seimigrate.domain.plan import Mode
 from seimigrate.domain.record import Intent
@@ -62,10 +62,9 @@ class Judgement:
     policy: tuple[Finding, ...] = ()
     consumers: tuple[Finding, ...] = ()
 
-    @property
-    def against(self) -> tuple[Finding, ...]:
+    def against(self, accepted: Acceptance = Acceptance.NOTHING) -> tuple[Finding, ...]:
         """Give what of the policies speaks against going on: what is open, cut off, or cannot be told."""
-        return tuple(finding for finding in self.policy if finding.severity is not Severity.WARNING)
+        return tuple(finding for finding in self.policy if not accepted.covers(finding.severity))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from seimigrate.domain import beginning, checks, prospect, seen
 from seimigrate.domain.beginning import AnotherPlan, Options
 from seimigrate.domain.checks import Blocker
+from seimigrate.domain.finding import Acceptance
 from seimigrate.domain.fleet import order
 from seimigrate.domain.fleet.campaign import NOTHING_TO_DO, Campaign
 from seimigrate.domain.fleet.order import Candidate, Wave
@@ -88,7 +89,7 @@ def begin(
     last = beginning.known(last, view)
     if last is None or not last.open:
         if view.seinode is None:
-            return tuple(checks.blockers(view, plan, accept_unjudged_policy=True))
+            return tuple(checks.blockers(view, plan, accepted=Acceptance.FINDINGS))
         line = _prospect(view, last, plan, options)
         if line.done and seen.hold_of(view.statefulset) is None:
             return ()
@@ -101,7 +102,7 @@ def unheld(view: Seen, plan: Plan) -> Blocker | None:
     """Give why a node cannot even be held."""
     if seen.owned_by(view.statefulset, view.seinode):
         return None
-    return checks.blockers(view, plan, accept_unjudged_policy=True)[0]
+    return checks.blockers(view, plan, accepted=Acceptance.FINDINGS)[0]
 
 
 def children(view: View, networks: Collection[str]) -> list[Key]:
@@ -111,8 +112,7 @@ def children(view: View, networks: Collection[str]) -> list[Key]:
 
 
 def _prospect(view: Seen, last: Record | None, plan: Plan, options: Options) -> Prospect:
-    accept = options.accept_unjudged_policy
-    return prospect.prospect(view, plan, options.strategy, last, accept_unjudged=accept)
+    return prospect.prospect(view, plan, options.strategy, last, accepted=options.accepted)
 
 
 def _next_record(view: Seen, last: Record | None, plan: Plan, options: Options, now: float) -> Record:

@@ -53,7 +53,7 @@ def test_it_ends_with_the_next_command_and_its_options(world: World) -> None:
     told = say(WorldSession(world), "plan", *GO, "-n", SEI, "--strategy", "merged")
     last = told.out.splitlines()[-1]
     assert last.startswith(f"next: seimigrate apply -n {SEI} --set ")
-    assert last.endswith(" --strategy merged --accept-unjudged-policy")
+    assert last.endswith(" --strategy merged --accept-policy-findings")
     assert "merged" in told.out.splitlines()[0]
 
 

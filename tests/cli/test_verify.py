@@ -161,12 +161,27 @@ def test_what_is_open_blocks_and_acceptance_is_written_down(world: World) -> Non
     assert blocked.code == 4
     assert [each["code"] for each in blocked.json["nodes"][0]["blockers"]] == ["policy-missing"]
     world.swap_controller("new")
-    words = ("--accept-unjudged-policy", "-o", "json", "--node", "sei/full-0")
+    unjudged = say(WorldSession(world), "apply", *GO, "--accept-unjudged-policy", "--node", "sei/full-0")
+    assert unjudged.code == 4, "what is known is not unjudged"
+    words = ("--accept-policy-findings", "-o", "json", "--node", "sei/full-0")
     done = say(WorldSession(world), "apply", *GO, *words)
     assert done.code == 0
     assert any(
         note.startswith("gone on in spite of Namespace sei: has no Net") for note in done.json["nodes"][0]["notes"]
     )
+
+
+def test_what_cannot_be_judged_blocks_until_that_is_accepted(world: World) -> None:
+    world.cluster.put(Kind.CILIUM_POLICY, {"metadata": {"namespace": SEI, "name": "theirs"}})
+    provision(world)
+    blocked = say(WorldSession(world), "apply", *GO, "-o", "json", "--node", "sei/full-0")
+    assert [each["code"] for each in blocked.json["nodes"][0]["blockers"]] == ["policy-unjudged"]
+    assert "--accept-unjudged-policy" in blocked.json["nodes"][0]["blockers"][0]["remedy"]
+    world.swap_controller("new")
+    words = ("--accept-unjudged-policy", "-o", "json", "--node", "sei/full-0")
+    done = say(WorldSession(world), "apply", *GO, *words)
+    assert done.code == 0
+    assert any("in spite of cilium" in note for note in done.json["nodes"][0]["notes"])
 
 
 def test_a_policy_that_goes_away_meanwhile_pauses_the_node_where_it_is(world: World) -> None:
@@ -198,7 +213,7 @@ def test_metrics_that_would_vanish_block_whatever_is_accepted(world: World) -> N
     world.cluster.put(Kind.POD_MONITOR, monitor)
     [node] = say(WorldSession(world), "plan", *SPLIT, "-o", "json", "--node", "sei/full-0").json["nodes"]
     assert [each["code"] for each in node["blockers"]] == ["scrapes-proxy"]
-    assert say(WorldSession(world), "apply", *GO, "--accept-unjudged-policy").code == 4
+    assert say(WorldSession(world), "apply", *GO, "--accept-policy-findings").code == 4
     monitor["spec"]["podMetricsEndpoints"].append({"port": "public", "path": "/v0/metrics"})
     world.cluster.put(Kind.POD_MONITOR, monitor)
     [node] = say(WorldSession(world), "plan", *SPLIT, "-o", "json", "--node", "sei/full-0").json["nodes"]

@@ -25,7 +25,7 @@ from seimigrate.simulation.world import SPLIT_IMAGE, World
 SEI = "sei"
 DIGEST = SPLIT_IMAGE.partition("@")[2]
 SPLIT = ("--set", f"sidecars.accepted=[{{digest: '{DIGEST}'}}]", "--set", f"sidecars.image={SPLIT_IMAGE}")
-GO = (*SPLIT, "--accept-unjudged-policy")
+GO = (*SPLIT, "--accept-policy-findings")
 
 
 @dataclass

@@ -10,6 +10,7 @@ import pytest
 
 from seimigrate.domain import changes as changing
 from seimigrate.domain import checks
+from seimigrate.domain.finding import Acceptance
 from seimigrate.domain.fingerprints import Fields
 from seimigrate.domain.kinds import Kind, Object
 from seimigrate.domain.plan import StageName, Strategy
@@ -29,7 +30,7 @@ Edit = Callable[[Any], object]
 
 
 def codes(view: Seen, *, accept: bool = True, plan: Any = PLAN) -> list[str]:
-    found = checks.blockers(view, plan, accept_unjudged_policy=accept)
+    found = checks.blockers(view, plan, accepted=Acceptance.UNJUDGED if accept else Acceptance.NOTHING)
     assert all(blocker.reason and blocker.remedy for blocker in found)
     return [blocker.code for blocker in found]
 
@@ -268,7 +269,7 @@ def line(scene: Scene, strategy: Strategy = Strategy.STAGED) -> Prospect:
     view = look(scene.world.view, *KEY)
     key = ("sei", f"seimigrate-{NAME}")
     record = scene.record if key in scene.world.cluster.objects[Kind.CONFIG_MAP] else None
-    return prospect(view, PLAN, strategy, record, accept_unjudged=True)
+    return prospect(view, PLAN, strategy, record, accepted=Acceptance.UNJUDGED)
 
 
 def test_the_line_of_a_node_says_what_the_run_then_does() -> None:
@@ -308,14 +309,14 @@ def test_a_template_that_was_written_but_not_rolled_out_is_one_restart() -> None
 
 def test_a_blocked_node_still_shows_its_changes(ready: Seen) -> None:
     view = edited(ready, "seinode", _spec(paused=True))
-    blocked = prospect(view, PLAN, Strategy.STAGED, None, accept_unjudged=True)
+    blocked = prospect(view, PLAN, Strategy.STAGED, None, accepted=Acceptance.UNJUDGED)
     assert [b.code for b in blocked.blockers] == ["paused"]
     assert len(blocked.changes) == 9
 
 
 def test_the_fingerprint_is_of_what_is_written_and_not_of_the_bookkeeping(ready: Seen) -> None:
     def fingerprint(view: Seen) -> Fields:
-        return prospect(view, PLAN, Strategy.STAGED, None, accept_unjudged=True).fields
+        return prospect(view, PLAN, Strategy.STAGED, None, accepted=Acceptance.UNJUDGED).fields
 
     same = edited(ready, "statefulset", lambda b: b["metadata"].update(resourceVersion="9", managedFields=[]))
     assert fingerprint(same) == fingerprint(ready)
@@ -330,13 +331,13 @@ def test_a_node_that_gitops_manages_is_warned_of(ready: Seen) -> None:
         "seinode",
         lambda b: b["metadata"].setdefault("annotations", {}).update({"argocd.argoproj.io/tracking-id": "x"}),
     )
-    warnings = prospect(view, PLAN, Strategy.STAGED, None, accept_unjudged=True).warnings
+    warnings = prospect(view, PLAN, Strategy.STAGED, None, accepted=Acceptance.UNJUDGED).warnings
     assert any("Argo CD" in warning for warning in warnings)
 
 
 def test_a_node_without_its_objects_has_a_line_too(ready: Seen) -> None:
     bare = replace(ready, statefulset=None, service=None, pod=None, around=Surroundings())
-    ahead = prospect(bare, PLAN, Strategy.STAGED, None, accept_unjudged=True)
+    ahead = prospect(bare, PLAN, Strategy.STAGED, None, accepted=Acceptance.UNJUDGED)
     assert [b.code for b in ahead.blockers] == ["statefulset-absent"]
     assert ahead.template is ahead.pod is None
     assert changing.to_patch({}, ahead.changes) == []

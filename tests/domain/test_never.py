@@ -19,7 +19,7 @@ from seimigrate.domain import changes as changing
 from seimigrate.domain import checks, machine, record, seen
 from seimigrate.domain.actions import Action, Ask, Fence, Judge, Note, Perform, ProveHold, Relabel, Stop, Wait
 from seimigrate.domain.changes import State
-from seimigrate.domain.finding import Finding, Severity
+from seimigrate.domain.finding import Acceptance, Finding, Severity
 from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, Object
 from seimigrate.domain.plan import Failure, Plan, StageName, Strategy
 from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
@@ -123,8 +123,9 @@ def _other_record(draw: st.DrawFn, m: Moment) -> Moment:
         "intent": st.one_of(st.none(), st.sampled_from(intents())),
         "changes": st.sampled_from([(), m.record.changes[:3], tuple(c.inverse for c in m.record.changes)]),
         "outcome": st.sampled_from([None, Outcome.PAUSED, Outcome.DONE]),
+        "accepted": st.sampled_from(Acceptance),
     }
-    for name in ("holds", "held_before", "was_ready", "accept_unjudged_policy", "force", "touched", "lifting"):
+    for name in ("holds", "held_before", "was_ready", "force", "touched", "lifting"):
         values[name] = st.booleans()
     name = draw(st.sampled_from(sorted(values)))
     return m._replace(record=replace(m.record, **{name: draw(values[name])}))
@@ -469,8 +470,9 @@ def _no_node_leaves_the_policy_stage_open(m: Moment, action: Action) -> None:
         return
     judgement = m.seen.judgement
     assert judgement is not None and m.now - judgement.at < RECHECK
-    mild = all(finding.severity is Severity.WARNING for finding in judgement.policy)
-    assert mild or m.record.accept_unjudged_policy
+    found = {finding.severity for finding in judgement.policy}
+    assert Severity.ERROR not in found or m.record.accepted is Acceptance.FINDINGS
+    assert Severity.UNKNOWN not in found or m.record.accepted is not Acceptance.NOTHING
 
 
 def _waiting_takes_time(m: Moment, action: Action) -> None:

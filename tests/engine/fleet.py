@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from seimigrate.domain.beginning import Options
+from seimigrate.domain.finding import Acceptance
 from seimigrate.domain.fleet.campaign import Campaign
 from seimigrate.domain.fleet.picture import Picture
 from seimigrate.domain.fleet.settings import Canary, Fleet, MaxUnavailable
@@ -106,7 +107,7 @@ class Ships:
         """Give a run as a new process would make it."""
         self._locks.append(self._locks[-1].take_over())
         lock, world = self._locks[-1], self.world
-        settings: dict[str, Any] = {"ways": WAYS, "strategy": Strategy.MIXED, "accept_unjudged_policy": True}
+        settings: dict[str, Any] = {"ways": WAYS, "strategy": Strategy.MIXED, "accepted": Acceptance.FINDINGS}
         return Run(
             Ports(world.cluster, world.view, world.pods, lock, world.clock),
             self.plan,

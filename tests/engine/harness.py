@@ -11,6 +11,7 @@ from typing import Any
 
 from seimigrate.domain.actions import Action
 from seimigrate.domain.beginning import Options
+from seimigrate.domain.finding import Acceptance
 from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, JOURNAL_PREFIX, MANAGER, SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.domain.plan import Plan, StageName, Strategy
 from seimigrate.domain.record import Record
@@ -171,7 +172,7 @@ class Scene:
                 strategy=strategy or self.strategy,
                 ways=ways or WAYS,
                 goal=goal,
-                accept_unjudged_policy=accept,
+                accepted=Acceptance.FINDINGS if accept else Acceptance.NOTHING,
                 force=force,
                 passed=passed,
             ),

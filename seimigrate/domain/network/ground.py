@@ -125,5 +125,5 @@ def unjudged(kind: str, names: Sequence[str]) -> Finding:
         Severity.UNKNOWN,
         f"{kind} {shown}",
         "has a say in who reaches the nodes, and is not judged",
-        f"look at it yourself: kubectl get {kind} -A; then pass --accept-unjudged-policy",
+        f"look at it yourself: kubectl get {kind} -A; plan and apply go on with --accept-unjudged-policy",
     )
