@@ -18,9 +18,12 @@ from seimigrate.domain.network import ground
 from seimigrate.domain.network.reach import endpoint
 from tests.cluster.scene import MISSING_IMAGE, POLL, Scene
 from tests.cluster.stranger import NAME, Stranger
-from tests.commandline import bound_to
+from tests.commandline import bound_to, shipped
+from tests.rules import denied, unused
 
 METRICS = "/v0/metrics"
+NOBODY = "nobody"
+"""Who has no rights but those that a test gives them."""
 
 
 @dataclass
@@ -120,20 +123,27 @@ def test_a_fleet_is_open_before_and_closed_after(town: Town) -> None:
     assert not town.beside.was_believed("node", since), "now they reach the proxy, which asks who they are"
 
 
-def test_a_probe_is_gone_when_whoever_made_it_is_interrupted(town: Town) -> None:
-    scene, namespace = town.scene, town.elsewhere.namespace
+def test_a_probe_is_gone_when_whoever_made_it_is_interrupted_and_needs_the_shipped_roles_alone(town: Town) -> None:
+    scene, admin, namespace = town.scene, town.scene.cluster.admin, town.elsewhere.namespace
 
     def probes() -> list[Object]:
         found = scene.cluster.admin.request("GET", path_of(Kind.POD, namespace))["items"]
         return [each for each in found if each["metadata"]["name"].startswith("seimigrate-probe-")]
 
-    run = scene.start("verify", "--probe-from", namespace, "--probe-image", MISSING_IMAGE)
-    scene.wait_for(lambda: bool(probes()), "a probe that never starts")
-    run.send_signal(signal.SIGTERM)
-    done = scene.finish(run)
+    role = ("--clusterrole=seimigrate-probe", f"--user={NOBODY}")
+    scene.cluster.kubectl("-n", namespace, "create", "rolebinding", "seimigrate-probe", *role)
+    words = ("--probe-from", namespace, "--probe-image", MISSING_IMAGE)
+    with bound_to(admin, "seimigrate-plan", NOBODY), bound_to(admin, "seimigrate-verify", NOBODY):
+        run = scene.start("verify", "--kubeconfig", str(scene.cluster.kubeconfig(NOBODY)), *words)
+        scene.wait_for(lambda: bool(probes()), "a probe that never starts")
+        run.send_signal(signal.SIGTERM)
+        done = scene.finish(run)
     print(done.err)
     assert done.code == 5
     scene.wait_for(lambda: not probes(), "the probe to be gone")
+    roles = [each for each in shipped() if each["metadata"]["name"] == "seimigrate-probe"]
+    assert denied(scene.events(), NOBODY) == []
+    assert unused(roles, scene.events(), NOBODY) == []
 
 
 @contextmanager
