@@ -63,13 +63,15 @@ def _forward(result: Result) -> Exit:
     return _FORWARD[outcome]
 
 
-def of_rollback(results: Iterable[Result], *, all_the_way: bool) -> Exit:
-    """Give the exit code of a way back; one that was to end released and ended held is 9."""
+def of_rollback(results: Sequence[Result], *, all_the_way: bool) -> Exit:
+    """Give the exit code of a way back; one that was to end released and ended held is 9, one that cannot be is 4."""
     outcomes = {result.outcome for result in results if not result.nothing_to_do}
     if Outcome.FAILED in outcomes:
         return Exit.FAILED
     if Outcome.PAUSED in outcomes:
         return Exit.PAUSED
+    if any(result.blockers for result in results):
+        return Exit.BLOCKED
     return Exit.HELD if all_the_way and Outcome.ROLLED_BACK_HELD in outcomes else Exit.DONE
 
 

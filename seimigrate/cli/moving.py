@@ -187,7 +187,7 @@ def rollback(
     errand = Errand("rollback", plan, plan.strategy, ways, found, work, force=force)
     ended = carrying.carry(shell, session, errand, accounts, pods, acting)
     code = exits.of_rollback(ended.results, all_the_way=to is None)
-    if code is Exit.DONE:
+    if code in (Exit.DONE, Exit.BLOCKED):
         then = words.command("status", target, connect)
     else:
         stage = ["--to", to.value] if to else []

@@ -147,6 +147,27 @@ class Record:
         return max((self.stage, *(StageName(change.stage) for change in self.changes)), key=lambda s: s.position)
 
     @property
+    def reached(self) -> StageName:
+        """Give the last stage to whose end the node has come: a way back can stop there or before, and not ahead."""
+        if self.outcome in (Outcome.DONE, Outcome.DONE_HELD):
+            return StageName.RELEASE
+        if self.outcome in (Outcome.HELD, Outcome.ROLLED_BACK, Outcome.ROLLED_BACK_HELD):
+            return self.back_to or StageName.HOLD
+        before = list(StageName)[max(self.furthest.position - 1, 0)]
+        merged = self.strategy is Strategy.MERGED and before.position < StageName.ENFORCE.position
+        if self._patched or not (merged or self.direction is Direction.BACK):
+            return before
+        # Its template was not written yet, or was put back already: there was, or is, nothing in between.
+        return self.back_to or min(StageName.CHECK, before, key=lambda stage: stage.position)
+
+    @property
+    def _patched(self) -> bool:
+        """Tell whether our changes are in the template, as far as the journal knows."""
+        intended = self.intent is not None and _of_template(self.intent.changes)
+        kept = _of_template(self.changes)
+        return kept and not intended if self.direction is Direction.BACK else kept or intended
+
+    @property
     def unasked(self) -> Intent | None:
         """Give the intent to take back what the controller was asked: its word on one shape is none on another."""
         if self.asked is None:
@@ -209,6 +230,10 @@ def merged(known: tuple[Change, ...], new: Iterable[Change]) -> tuple[Change, ..
         else:
             result[result.index(earlier)] = replace(earlier, after=change.after)
     return tuple(result)
+
+
+def _of_template(changes: tuple[Change, ...]) -> bool:
+    return any(change.path.startswith("spec.template.") for change in changes)
 
 
 def _with_token(intent: Intent, token: str) -> Intent:

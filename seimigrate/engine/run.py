@@ -339,6 +339,8 @@ class Run:
             record = last if last is not None else beginning.begin(view, self._plan, self._options, now)
             if not record.changes and not held and not record.open:
                 return Result(*key, nothing_to_do=True)
+            if to is not None and to.position > record.reached.position:
+                return Result(*key, blockers=(_ahead(record, to),))
             return beginning.go_back(record, view, self._options, to, now)
         except LookupError as error:
             raise SeimigrateError(
@@ -380,6 +382,13 @@ class Run:
         self._convoy.go_on()
         if self._convoy.moving and (seconds := min(self._convoy.rests_until() - self._ports.clock.now(), 1.0)) > 0:
             self._ports.view.wait(seconds)
+
+
+def _ahead(record: Record, to: StageName) -> Blocker:
+    """Say that a way back cannot stop at a stage that the node never came to."""
+    come = f"it has come to the end of stage {record.reached}, and {to} is ahead: apply moves forwards"
+    back = f"seimigrate rollback --node {record.key}"
+    return Blocker("stage-ahead", come, f"{back} --to {record.reached}, or all the way: {back}")
 
 
 _NOBODY = {"metadata": {"namespace": ""}}

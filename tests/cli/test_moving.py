@@ -143,6 +143,18 @@ def test_rollback_to_a_stage_stays_held_and_is_0(world: World) -> None:
     assert say(session, "status", *SPLIT, "-o", "json").json["nodes"][0]["shape"]["template"] == "moved"
 
 
+def test_rollback_to_a_stage_that_is_ahead_is_4_and_says_where_the_node_is(world: World) -> None:
+    session = WorldSession(world)
+    assert say(session, "hold", "--yes").code == 0
+    told = say(session, "rollback", *SPLIT, "--yes", "--to", "enforce")
+    assert told.code == 4
+    shown = " ".join(told.out.split())
+    assert "stage-ahead: it has come to the end of stage hold, and enforce is ahead: apply moves forwards" in shown
+    assert "seimigrate rollback --node sei/full-0 --to hold, or all the way: seimigrate rollback --node sei/full-0" in shown
+    assert told.out.splitlines()[-1].startswith("next: seimigrate status")
+    assert "brought back" not in shown
+
+
 def test_rollback_that_cannot_be_handed_back_is_9_and_says_what_to_revert(world: World) -> None:
     session = WorldSession(world)
     assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9

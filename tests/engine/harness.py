@@ -274,8 +274,15 @@ class Scene:
 
     def interrupt(self, until: Interrupt, **kwargs: Any) -> None:
         """Let a run go on until something is so, and end it there."""
+        self._interrupted(lambda: self.apply(until=until, **kwargs))
+
+    def interrupt_back(self, until: Interrupt, **kwargs: Any) -> None:
+        """Do the same with a way back."""
+        self._interrupted(lambda: self.back(until=until, **kwargs))
+
+    def _interrupted(self, run: Callable[[], object]) -> None:
         try:
-            self.apply(until=until, **kwargs)
+            run()
         except Interrupted:
             return
         raise AssertionError("the run was over before it could be interrupted")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from seimigrate.domain.changes import Change
 from seimigrate.domain.plan import StageName, Strategy
 from seimigrate.domain.record import Outcome
 from seimigrate.domain.shapes import Shape
@@ -95,6 +96,60 @@ def test_a_node_goes_back_to_the_end_of_a_stage_and_on_from_there(stage: StageNa
     scene.world.swap_controller("new")
     assert scene.apply().outcome is Outcome.DONE
     scene.assert_done()
+
+
+def _refused(scene: Scene, to: StageName) -> bool:
+    """Whether a way back to a stage is refused; nothing of the node has changed then."""
+    before = (scene.statefulset["spec"], scene.service["spec"], scene.pod["metadata"]["uid"], scene.held)
+    result = scene.back(to)
+    if not result.blockers:
+        return False
+    assert before == (scene.statefulset["spec"], scene.service["spec"], scene.pod["metadata"]["uid"], scene.held)
+    assert [blocker.code for blocker in result.blockers] == ["stage-ahead"]
+    return True
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_a_node_cannot_be_brought_back_to_a_stage_that_is_ahead_of_it(stage: StageName, strategy: Strategy) -> None:
+    scene = Scene(strategy=strategy)
+    scene.interrupt(reaching(stage))
+    for ahead in STAGES[stage.position : -1]:
+        assert _refused(scene, ahead), ahead
+    held = (Outcome.HELD, Outcome.ROLLED_BACK_HELD)
+    in_between = strategy is Strategy.MERGED and StageName.EXPOSE.position < stage.position
+    if in_between and stage.position <= StageName.ENFORCE.position:
+        assert _refused(scene, STAGES[stage.position - 1]), "merged: nothing of the template was written yet"
+        assert scene.back(StageName.CHECK).outcome in held
+    else:
+        assert scene.back(STAGES[stage.position - 1]).outcome in held
+    assert scene.pod_ready
+    assert scene.apply().outcome is Outcome.DONE_HELD
+
+
+def test_what_was_held_or_brought_back_is_before_the_stages_that_it_has_not_or_no_more() -> None:
+    scene = Scene()
+    scene.hold()
+    assert all(_refused(scene, ahead) for ahead in STAGES[1:-1])
+    assert scene.back(StageName.HOLD).outcome is Outcome.HELD
+    scene.apply()
+    scene.back(StageName.PROBES)
+    assert all(_refused(scene, ahead) for ahead in STAGES[StageName.READY.position : -1])
+    assert scene.back(StageName.PROBES).outcome is Outcome.ROLLED_BACK_HELD
+    assert scene.back(StageName.EXPOSE).outcome is Outcome.ROLLED_BACK_HELD
+
+
+def test_on_a_way_back_that_has_put_the_template_back_no_later_stage_can_be_stopped_at() -> None:
+    scene = Scene()
+    scene.apply()
+    scene.interrupt_back(lambda record, _: record.intent is None and not any(_in_template(c) for c in record.changes))
+    assert _refused(scene, StageName.READY)
+    assert scene.back(StageName.HOLD).outcome is Outcome.ROLLED_BACK_HELD
+    assert scene.statefulset["spec"] == scene.statefulset_before
+
+
+def _in_template(change: Change) -> bool:
+    return change.path.startswith("spec.template.")
 
 
 def test_going_back_twice_finds_nothing_to_do() -> None:
