@@ -23,6 +23,7 @@ from kubernetes.client.rest import RESTClientObject
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 
 from seimigrate import __version__
+from seimigrate.adapters import kubeconfig as checking
 from seimigrate.adapters.answers import Throttled, error_for
 from seimigrate.engine.errors import ApiError, SeimigrateError, Unauthorized, Unreachable
 
@@ -42,6 +43,7 @@ def connect(context: str | None = None, kubeconfig: str | None = None) -> Connec
     chosen = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
     files = [Path(each).expanduser() for each in chosen.split(os.pathsep) if each]
     if any(each.is_file() for each in files):
+        checking.check(files, context)
         _load_kubeconfig(configuration, os.pathsep.join(map(str, files)), context)
     elif kubeconfig or context or "KUBERNETES_SERVICE_HOST" not in os.environ:
         raise SeimigrateError(
@@ -58,13 +60,16 @@ def connect(context: str | None = None, kubeconfig: str | None = None) -> Connec
 
 def _load_kubeconfig(configuration: Configuration, files: str, context: str | None) -> None:
     where = f"kubeconfig {files}" + (f", context {context}" if context else "")
-    hint = "see the contexts that there are: kubectl config get-contexts"
+    hint = "see what kubectl makes of it: kubectl config view"
     with _client_errors() as logged:
         try:
             load_kube_config(  # type: ignore[no-untyped-call]
                 files, context=context, client_configuration=configuration, persist_config=False
             )
-        except Exception as error:  # the client raises KeyError, TypeError, YAML errors … for a file that is off
+        except OSError as error:
+            told = f"{error.filename or where}: {error.strerror or reason(error)}"
+            raise SeimigrateError(f"{where} cannot be used: {told}", hint=hint) from None
+        except Exception as error:  # the client raises whatever comes for a file that is off in its rarer parts
             kind = "" if isinstance(error, ConfigException) else f"{type(error).__name__}: "
             raise SeimigrateError(f"{where} cannot be used: {kind}{_first_line(str(error))}", hint=hint) from None
     if logged and not configuration.api_key and not configuration.cert_file:

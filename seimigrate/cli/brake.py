@@ -10,7 +10,8 @@ import typer
 
 from seimigrate.cli.carrying import holder
 from seimigrate.cli.exits import Exit
-from seimigrate.cli.options import Connect, Output, pair
+from seimigrate.cli.naming import pair
+from seimigrate.cli.options import Connect, Output
 from seimigrate.cli.shell import leave, shell_of
 from seimigrate.domain.fleet.wishes import Word
 from seimigrate.engine.brake import Pedal

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from seimigrate.cli import watching
 from seimigrate.cli.afterwards import Afterwards
-from seimigrate.cli.options import Acting, Controller, pair
+from seimigrate.cli.naming import pair
+from seimigrate.cli.options import Acting, Controller
 from seimigrate.cli.selection import Selection
 from seimigrate.cli.session import Session
 from seimigrate.cli.shell import Interrupted, Shell

@@ -11,7 +11,8 @@ import typer
 
 from seimigrate.cli import looking, selection
 from seimigrate.cli.carrying import holder
-from seimigrate.cli.options import DEFAULT_LEASE_SECONDS, Calling, Connect, Guarded, Output, PlanFile, pair
+from seimigrate.cli.naming import pair
+from seimigrate.cli.options import DEFAULT_LEASE_SECONDS, Calling, Connect, Guarded, Output, PlanFile
 from seimigrate.cli.session import Session
 from seimigrate.cli.shell import Interrupted, Shell, shell_of
 from seimigrate.domain.leases import GUARD_LEASE

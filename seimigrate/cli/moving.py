@@ -11,6 +11,7 @@ from seimigrate.cli import breakglass, carrying, exits, looking, orders, outlini
 from seimigrate.cli.afterwards import Afterwards
 from seimigrate.cli.carrying import Ended, Errand, NoPods
 from seimigrate.cli.exits import Exit
+from seimigrate.cli.naming import pair
 from seimigrate.cli.options import (
     Acting,
     Calling,
@@ -21,7 +22,6 @@ from seimigrate.cli.options import (
     PlanFile,
     Target,
     Way,
-    pair,
 )
 from seimigrate.cli.orders import Orders
 from seimigrate.cli.session import Session

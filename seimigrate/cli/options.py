@@ -11,7 +11,6 @@ import typer
 from seimigrate.cli.completing import contexts, namespaces, nodes
 from seimigrate.domain.finding import Acceptance
 from seimigrate.domain.plan import Strategy
-from seimigrate.engine.errors import UsageError
 
 DEFAULT_PLAN = "split-listeners"
 DEFAULT_ACCOUNT = "seimigrate-system/seimigrate"
@@ -214,16 +213,6 @@ class Calling:
     def words(self) -> list[str]:
         """Give the options that say the same again."""
         return _word("--service-account", self.service_account if self.service_account != DEFAULT_ACCOUNT else None)
-
-
-def pair(option: str, value: str) -> tuple[str, str]:
-    """Split ``NAMESPACE/NAME``; raises ``UsageError`` for anything else."""
-    namespace, slash, name = value.partition("/")
-    if not (namespace and slash and name) or "/" in name:
-        raise UsageError(
-            f"{option} {value}: this is not NAMESPACE/NAME", hint=f"for example: {option} default/{name or value}"
-        )
-    return namespace, name
 
 
 def _word(option: str, value: str | None) -> list[str]:

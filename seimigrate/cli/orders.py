@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from seimigrate.cli import looking, selection
+from seimigrate.cli import looking, naming, selection
 from seimigrate.cli.looking import Look
 from seimigrate.cli.options import PlanFile, Target, Way
 from seimigrate.cli.selection import Selection
@@ -105,6 +105,8 @@ def read(target: Target, file: PlanFile, way: Way, saved: str | None) -> Orders:
     """Read the plan, or the saved plan; raises ``UsageError`` with all that is wrong with it."""
     if saved is None:
         selection.check(target)
+        if way.canary is not None:
+            naming.pair("--canary", way.canary)
         plan = looking.the_plan(file)
         made_by = (*target.words(), *file.words(), *way.words())
         return Orders(

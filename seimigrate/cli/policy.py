@@ -8,7 +8,8 @@ import typer
 import yaml
 
 from seimigrate.cli import looking, selection
-from seimigrate.cli.options import Connect, Controller, PlanFile, Target, pair
+from seimigrate.cli.naming import pair
+from seimigrate.cli.options import Connect, Controller, PlanFile, Target
 from seimigrate.cli.shell import shell_of
 from seimigrate.domain.network import ground, template, verdict
 from seimigrate.domain.network.ground import Doors

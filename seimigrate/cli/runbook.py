@@ -9,7 +9,8 @@ import typer
 
 from seimigrate.cli import breakglass, looking
 from seimigrate.cli.expand import expanded
-from seimigrate.cli.options import Connect, Output, PlanFile, RunbooksDir, pair
+from seimigrate.cli.naming import pair
+from seimigrate.cli.options import Connect, Output, PlanFile, RunbooksDir
 from seimigrate.cli.runbookrun import run
 from seimigrate.cli.selection import Selection
 from seimigrate.cli.shell import shell_of

@@ -9,7 +9,8 @@ import typer
 from seimigrate.cli import carrying, exits, looking, moving, orders, words
 from seimigrate.cli.carrying import Errand
 from seimigrate.cli.exits import Exit
-from seimigrate.cli.options import Acting, Calling, Connect, Controller, Output, PlanFile, Target, Way, pair
+from seimigrate.cli.naming import pair
+from seimigrate.cli.options import Acting, Calling, Connect, Controller, Output, PlanFile, Target, Way
 from seimigrate.cli.selection import Selection, select
 from seimigrate.cli.session import Session
 from seimigrate.cli.shell import shell_of

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seimigrate.cli.options import Target, pair
+from seimigrate.cli import naming
+from seimigrate.cli.options import Target
 from seimigrate.engine import reading
 from seimigrate.engine.errors import SeimigrateError, UsageError
 from seimigrate.engine.ports import Cluster
@@ -26,14 +27,17 @@ class Selection:
 
 
 def check(target: Target) -> list[Key]:
-    """Give the nodes that are named one by one; raises ``UsageError`` for options that contradict each other."""
+    """Give the nodes that are named one by one; raises ``UsageError`` for options that are off."""
     named = [] if target.namespace is None else [target.namespace]
     return consistent(named, target.all_namespaces, target.selector, target.node)
 
 
 def consistent(namespaces: Sequence[str], everywhere: bool, selector: str, nodes: Sequence[str]) -> list[Key]:
     """Do the same where several namespaces may be named."""
-    named = sorted({pair("--node", node) for node in nodes})
+    for namespace in namespaces:
+        naming.namespace("-n", namespace)
+    naming.selector("-l", selector)
+    named = sorted({naming.pair("--node", node) for node in nodes})
     if everywhere and namespaces:
         raise UsageError("-A and -n contradict each other", hint="leave one of them out")
     if named and selector:
@@ -52,7 +56,7 @@ def select(cluster: Cluster, target: Target, default_namespace: str) -> Selectio
     elif named:
         namespaces = tuple(sorted({namespace for namespace, _ in named}))
     else:
-        namespaces = (target.namespace or default_namespace,)
+        namespaces = (target.namespace or naming.namespace("the context's namespace", default_namespace),)
     found = reading.keys(cluster, namespaces, target.selector)
     if named:
         _require_all(named, found)

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from seimigrate.cli import following, looking, selection, words
-from seimigrate.cli.options import Connect, Controller, Output, PlanFile, Target, pair
+from seimigrate.cli.naming import pair
+from seimigrate.cli.options import Connect, Controller, Output, PlanFile, Target
 from seimigrate.cli.session import Session
 from seimigrate.cli.shell import shell_of
 from seimigrate.domain import leases, seen, shapes

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from seimigrate.cli import looking, selection, words
+from seimigrate.cli import looking, naming, selection, words
 from seimigrate.cli.completing import namespaces
 from seimigrate.cli.exits import Exit
-from seimigrate.cli.options import Calling, Connect, Controller, Output, PlanFile, Target, pair
+from seimigrate.cli.options import Calling, Connect, Controller, Output, PlanFile, Target
 from seimigrate.cli.session import cluster_id
 from seimigrate.cli.shell import leave, shell_of
 from seimigrate.domain import probing
@@ -52,12 +52,14 @@ def verify(
     account = controller.controller_account
     for option, value in (("--controller-account", account), ("--service-account", calling.service_account)):
         if value is not None:
-            pair(option, value)
+            naming.pair(option, value)
+    for each in probe_from or ():
+        naming.namespace("--probe-from", each)
     plan = looking.the_plan(file)
     session = shell.open_session(connect)
     found = selection.select(session.cluster, target, session.namespace)
     look = looking.Look(session.cluster, found, plan, session.clock)
-    pods = session.pods(pair("--service-account", calling.service_account), required=True) if probe else None
+    pods = session.pods(naming.pair("--service-account", calling.service_account), required=True) if probe else None
     survey = Survey(session.cluster, session.clock, plan, named_account(account))
     verification = Verification(session.cluster, session.clock, plan, survey, pods)
     lines: list[VerifyLine] = []

@@ -83,14 +83,6 @@ def test_an_unknown_context_is_named(tmp_path: Path) -> None:
     assert "get-contexts" in caught.value.hint
 
 
-@pytest.mark.parametrize("text", ["", "{", "- a\n", "clusters: 3\n", "current-context: x\n", "a: b: c\n"])
-def test_a_damaged_kubeconfig_is_one_error(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "config"
-    path.write_text(text)
-    with pytest.raises(SeimigrateError, match="cannot be used"):
-        connect(None, str(path))
-
-
 def test_a_failing_credential_plugin_is_told_with_its_reason(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from seimigrate.cli import naming
 from seimigrate.cli.app import main
 from seimigrate.domain.kinds import JOURNAL_PREFIX, RUN_NAME, SYSTEM_NAMESPACE, Kind
 from seimigrate.engine.errors import ApiError, Forbidden, NotFound, Unauthorized, Unreachable
@@ -130,6 +131,22 @@ def test_a_plan_that_is_off_is_a_usage_error_before_anything_is_asked(
         (["plan", "--node", "a/b/c"], "--node a/b/c: this is not NAMESPACE/NAME"),
         (["plan", "--node", "a/b", "-l", "x=y"], "--node and -l contradict each other"),
         (["plan", "--node", "a/b", "-n", "c"], "--node a/b is not in namespace c"),
+        (["plan", "-n", "../x"], "-n ../x: this is no name of a namespace"),
+        (["status", "-n", "Sei"], "-n Sei: this is no name of a namespace"),
+        (["status", "-n", ""], "-n : this is no name of a namespace"),
+        (["guard", "-n", "sei", "-n", "a.b"], "-n a.b: this is no name of a namespace"),
+        (["verify", "-n", "x" * 64], "this is no name of a namespace"),
+        (["verify", "--probe-from", "a b"], "--probe-from a b: this is no name of a namespace"),
+        (["plan", "--node", "../x"], "--node ../x: .. is no name of a namespace"),
+        (["policy", "render", "--node", "sei/full_0"], "--node sei/full_0: full_0 is no name of an object"),
+        (["plan", "--node", "sei/?limit=1"], "--node sei/?limit=1: ?limit=1 is no name of an object"),
+        (["skip", "sei/.."], "skip sei/..: .. is no name of an object"),
+        (["runbook", "show", "rollback-hold", "--node", "sei/-"], "--node sei/-: - is no name of an object"),
+        (["plan", "--canary", "full-0"], "--canary full-0: this is not NAMESPACE/NAME"),
+        (["apply", "--yes", "-l", "a=b,"], "-l a=b,: nothing is no term of a label selector"),
+        (["hold", "--yes", "-l", "sei.io/role=a b"], "-l sei.io/role=a b: sei.io/role=a b is no term"),
+        (["plan", "-l", "a=1,b in (x"], "-l a=1,b in (x: b in (x is no term of a label selector"),
+        (["rollback", "--yes", "-l", "=x"], "-l =x: =x is no term of a label selector"),
         (["hold", "--yes", "--controller-account", "x"], "--controller-account x: this is not NAMESPACE/NAME"),
         (["apply", "--yes", "--service-account", "/"], "--service-account /: this is not NAMESPACE/NAME"),
         (["rollback", "--yes", "--to", "release"], "--to release is the end of the way forwards"),
@@ -140,6 +157,20 @@ def test_words_that_are_off_are_usage_errors(world: World, words: list[str], tex
     session = WorldSession(world)
     assert is_one_error(say(session, *words), 2, text)
     assert session.opened == []
+
+
+@pytest.mark.parametrize(
+    "selector",
+    ["", "a", "!a", "a=b", "a==b", "a!=b", "sei.io/role=node, sei.io/chain!=x", "a in (b, c),!d", "a notin (b)", "a>1"],
+)
+def test_every_selector_that_kubernetes_knows_is_passed_on(selector: str) -> None:
+    assert naming.selector("-l", selector) == selector
+
+
+def test_a_namespace_of_the_context_that_is_none_is_not_asked_for(world: World) -> None:
+    told = say(WorldSession(world, namespace="../x"), "plan", *SPLIT)
+    assert is_one_error(told, 2, "the context's namespace ../x: this is no name of a namespace")
+    assert not world.cluster.requests
 
 
 def test_an_error_is_json_on_stderr_where_json_was_asked_for(world: World) -> None:

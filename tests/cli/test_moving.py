@@ -150,7 +150,10 @@ def test_rollback_to_a_stage_that_is_ahead_is_4_and_says_where_the_node_is(world
     assert told.code == 4
     shown = " ".join(told.out.split())
     assert "stage-ahead: it has come to the end of stage hold, and enforce is ahead: apply moves forwards" in shown
-    assert "seimigrate rollback --node sei/full-0 --to hold, or all the way: seimigrate rollback --node sei/full-0" in shown
+    assert (
+        "seimigrate rollback --node sei/full-0 --to hold, or all the way: seimigrate rollback --node sei/full-0"
+        in shown
+    )
     assert told.out.splitlines()[-1].startswith("next: seimigrate status")
     assert "brought back" not in shown
 
