@@ -26,10 +26,10 @@ def load_plan(text: str, source: str, overrides: Sequence[str] = ()) -> Plan:
     ``source`` names the file in messages. Raises ``PlanError`` with all that is wrong.
     """
     tree = read_tree(text, source)
-    if () in tree.broken:
-        raise PlanError(source, tree.problems, hint=_HINT)
     for assignment in overrides:
         override(tree, assignment)
+    if () in tree.broken:
+        raise PlanError(source, tree.problems, hint=_HINT)
     plan, problems = _validate(tree)
     if plan is None or problems:
         raise PlanError(source, problems, hint=_HINT)

@@ -1,32 +1,26 @@
 """What a plan must fulfil beyond its schema: an order that makes sense, and parameters that agree with each other.
 
-Each rule looks at one part of the plan, and only where the schema found nothing wrong with that part: so a plan with
-errors of both sorts shows them all.
+Each rule looks at the file's own data, and only at values with which the schema found nothing wrong: so a plan with
+errors of both sorts shows them all at once. A value that is off never makes a rule speak of its default.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
+
+from pydantic import ValidationError
 
 from seimigrate.domain.gates import At
 from seimigrate.domain.images import accepted, parse_image
 from seimigrate.domain.model import Model
 from seimigrate.domain.network.addresses import span
-from seimigrate.domain.plan import (
-    Access,
-    Containers,
-    LabelSelector,
-    Peer,
-    Ports,
-    Sidecars,
-    Stage,
-    StageName,
-)
+from seimigrate.domain.plan import Containers, LabelSelector, Peer, Ports, Sidecars, StageName
 from seimigrate.planfile.problems import Path, Places, Problem
 
+M = TypeVar("M", bound=Model)
 Complaint = tuple[Path, str]
 Sound = Callable[[Path], bool]
 """Tells whether the schema found nothing wrong at a path or below it."""
@@ -48,20 +42,46 @@ def _complaints(data: Any, sound: Sound) -> Iterator[Complaint]:
     if data.get("version") is True:
         # Python's true equals 1, so the models take it for the version.
         yield ("version",), "must be 1, not the boolean true"
-    yield from _parameters(data.get("parameters", {}), sound)
+    yield from _parameters(data.get("parameters"), sound)
     yield from _fleet(data.get("fleet"), sound)
     yield from _gates(data.get("gates"), sound)
     stages = data.get("stages")
     if isinstance(stages, list):
         names = [_stage_name(stage) for stage in stages]
         yield from _order(names)
-        for index, stage in enumerate(stages):
-            if sound(("stages", index)):
-                yield from _stage(("stages", index), _model(Stage, stage))
+        for index, (name, stage) in enumerate(zip(names, stages, strict=True)):
+            transforms = stage.get("transforms") if isinstance(stage, dict) else None
+            if name is not None and name not in _CHANGING and transforms and isinstance(transforms, list):
+                changing = ", ".join(_CHANGING)
+                told = f'stage "{name}" changes nothing: transforms belong to {changing}'
+                yield ("stages", index, "transforms"), told
 
 
-def _model(model: type[Model], data: Any) -> Any:
-    return model.model_validate(data, by_alias=True, by_name=False)
+def _read(model: type[M], data: Any, path: Path, sound: Sound) -> M | None:
+    """Read a mapping, keys that nobody knows left out; ``None`` where anything that counts is off."""
+    if not isinstance(data, dict) or not _stands(path, sound):
+        return None
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    if not all(sound((*path, key)) for key in data if key in known):
+        return None
+    try:
+        return model.model_validate({k: v for k, v in data.items() if k in known}, by_alias=True, by_name=False)
+    except ValidationError:  # a key is missing, and the schema says so
+        return None
+
+
+def _stands(path: Path, sound: Sound) -> bool:
+    """Tell whether nothing is wrong with a value itself or around it, whatever is wrong inside."""
+    return sound((*path, "?"))
+
+
+def _elements(data: Any, key: str, path: Path, sound: Sound) -> Iterator[tuple[Path, Any]]:
+    """Give the elements of a list with which nothing is wrong, each with its path."""
+    found = data.get(key) if isinstance(data, dict) else None
+    for index, element in enumerate(found if isinstance(found, list) else []):
+        place = (*path, key, index)
+        if sound(place):
+            yield place, element
 
 
 def _stage_name(stage: Any) -> StageName | None:
@@ -113,41 +133,31 @@ def _neighbours(name: StageName) -> str:
     return f'between "{order[name.position - 1]}" and "{order[name.position + 1]}"'
 
 
-def _stage(path: Path, stage: Stage) -> Iterator[Complaint]:
-    if stage.transforms and stage.stage not in _CHANGING:
-        changing = ", ".join(_CHANGING)
-        yield (*path, "transforms"), f'stage "{stage.stage}" changes nothing: transforms belong to {changing}'
-
-
 # -------------------------------------------------- parameters
 
 
 def _parameters(data: Any, sound: Sound) -> Iterator[Complaint]:
-    """Check each part of the parameters that is there and sound; what is left out has a default that is."""
-    rules: Mapping[str, tuple[type[Model], Callable[[Path, Any], Iterator[Complaint]]]] = {
-        "ports": (Ports, _ports),
-        "containers": (Containers, _containers),
-        "sidecars": (Sidecars, _sidecars),
-        "access": (Access, _access),
-    }
+    """Check each part of the parameters that is there; what is left out has a default that is sound."""
     if not isinstance(data, dict):
         return
-    for key, (model, rule) in rules.items():
-        path: Path = ("parameters", key)
-        if key in data and sound(path):
-            yield from rule(path, _model(model, data[key]))
-    if "healthPaths" in data and sound(("parameters", "healthPaths")):
-        yield from _health_paths(("parameters", "healthPaths"), data["healthPaths"])
+    path: Path = ("parameters",)
+    ports = _read(Ports, data.get("ports"), (*path, "ports"), sound)
+    if ports is not None and ports.public == ports.proxy:
+        yield (*path, "ports", "proxy"), f"is the public port too ({ports.public}): the two must differ"
+    yield from _containers((*path, "containers"), data.get("containers"), sound)
+    yield from _health_paths((*path, "healthPaths"), data, sound)
+    yield from _sidecars((*path, "sidecars"), data.get("sidecars"), sound)
+    yield from _access((*path, "access"), data.get("access"), sound)
 
 
-def _ports(path: Path, ports: Ports) -> Iterator[Complaint]:
-    if ports.public == ports.proxy:
-        yield (*path, "proxy"), f"is the public port too ({ports.public}): the two must differ"
-
-
-def _containers(path: Path, containers: Containers) -> Iterator[Complaint]:
+def _containers(path: Path, data: Any, sound: Sound) -> Iterator[Complaint]:
+    given = data if isinstance(data, dict) else {}
+    names = {**Containers().model_dump(by_alias=True), **given}
     seen: dict[str, str] = {}
-    for key, name in containers.model_dump(by_alias=True).items():
+    for key in Containers.model_fields:
+        name = names[key]
+        if not sound((*path, key)):
+            continue
         if not _LABEL.fullmatch(name):
             wanted = "lower-case letters, digits and dashes, at most 63, with no dash at either end"
             yield (*path, key), f"is not a container's name: {wanted}"
@@ -156,41 +166,54 @@ def _containers(path: Path, containers: Containers) -> Iterator[Complaint]:
         seen.setdefault(name, key)
 
 
-def _health_paths(path: Path, health_paths: Sequence[str]) -> Iterator[Complaint]:
-    if not health_paths:
+def _health_paths(path: Path, data: Any, sound: Sound) -> Iterator[Complaint]:
+    if data.get("healthPaths") == []:
         yield path, "must name at least one path"
-    for index, health_path in enumerate(health_paths):
+    seen: set[str] = set()
+    for place, health_path in _elements(data, "healthPaths", path[:-1], sound):
         if not re.fullmatch(r"/[!-~]*", health_path):
-            yield (*path, index), "must begin with / and have neither spaces nor letters beyond ASCII"
-        elif health_path in health_paths[:index]:
-            yield (*path, index), "is there already"
+            yield place, "must begin with / and have neither spaces nor letters beyond ASCII"
+        elif health_path in seen:
+            yield place, "is there already"
+        seen.add(health_path)
 
 
-def _sidecars(path: Path, sidecars: Sidecars) -> Iterator[Complaint]:
-    for index, entry in enumerate(sidecars.accepted):
-        given = entry.model_dump(by_alias=True, exclude_none=True)
+def _sidecars(path: Path, data: Any, sound: Sound) -> Iterator[Complaint]:
+    if not isinstance(data, dict):
+        return
+    listed = data.get("accepted")
+    for index, entry in enumerate(listed if isinstance(listed, list) else []):
+        place = (*path, "accepted", index)
+        if not isinstance(entry, dict) or not _stands(place, sound):
+            continue
+        given = [key for key in ("digest", "tag", "minimumVersion") if entry.get(key) is not None]
         if len(given) != 1:
             has = " and ".join(given) or "none"
-            yield (*path, "accepted", index), f"must have exactly one of digest, tag, minimumVersion; it has {has}"
-    if sidecars.image is None:
+            yield place, f"must have exactly one of digest, tag, minimumVersion; it has {has}"
+    image = data.get("image")
+    if not isinstance(image, str) or not sound((*path, "image")):
         return
     try:
-        parse_image(sidecars.image)
+        parse_image(image)
     except ValueError:
         yield (*path, "image"), "is not an image reference: repository, then :tag, @sha256:... or both"
         return
-    if not accepted(sidecars.image, sidecars.accepted):
+    sidecars = _read(Sidecars, data, path, sound)
+    if sidecars is not None and not accepted(image, sidecars.accepted):
         why = "no entry of sidecars.accepted matches it" if sidecars.accepted else "sidecars.accepted is empty"
         yield (*path, "image"), f"is not known to split its listeners: {why}"
 
 
-def _access(path: Path, access: Access) -> Iterator[Complaint]:
-    for key, peers in (("clients", access.clients), ("monitoring", access.monitoring)):
-        for index, peer in enumerate(peers):
-            yield from _peer((*path, key, index), peer)
-    for index, account in enumerate(access.accounts):
+def _access(path: Path, data: Any, sound: Sound) -> Iterator[Complaint]:
+    for key in ("clients", "monitoring"):
+        listed = data.get(key) if isinstance(data, dict) else None
+        for index, entry in enumerate(listed if isinstance(listed, list) else []):
+            peer = _read(Peer, entry, (*path, key, index), sound)
+            if peer is not None:
+                yield from _peer((*path, key, index), peer)
+    for place, account in _elements(data, "accounts", path, sound):
         if not re.fullmatch(r"system:serviceaccount:[^:]+:[^:]+|(user|group):.+", account):
-            yield (*path, "accounts", index), "is none of system:serviceaccount:NAMESPACE:NAME, user:NAME, group:NAME"
+            yield place, "is none of system:serviceaccount:NAMESPACE:NAME, user:NAME, group:NAME"
 
 
 def _peer(path: Path, peer: Peer) -> Iterator[Complaint]:
@@ -224,17 +247,14 @@ def _selector(path: Path, selector: LabelSelector | None) -> Iterator[Complaint]
 
 def _fleet(data: Any, sound: Sound) -> Iterator[Complaint]:
     """Waves grow: numbers among themselves, and percentages among themselves."""
-    path: Path = ("fleet", "waves")
-    if not isinstance(data, dict) or "waves" not in data or not sound(path):
-        return
-    if not data["waves"]:
-        yield path, "must have at least one size"
+    if isinstance(data, dict) and data.get("waves") == []:
+        yield ("fleet", "waves"), "must have at least one size"
     last: dict[bool, int] = {}
-    for index, size in enumerate(data["waves"]):
+    for place, size in _elements(data, "waves", ("fleet",), sound):
         percent = str(size).endswith("%")
         number = int(str(size).removesuffix("%"))
         if number < last.get(percent, 0):
-            yield (*path, index), "must have no smaller size than the wave before it: waves grow"
+            yield place, "must have no smaller size than the wave before it: waves grow"
         last[percent] = number
 
 
@@ -245,15 +265,18 @@ def _gates(data: Any, sound: Sound) -> Iterator[Complaint]:
     first: dict[str, int] = {}
     for index, gate in enumerate(data if isinstance(data, list) else []):
         path: Path = ("gates", index)
-        if not sound(path):
+        if not isinstance(gate, dict):
             continue
-        if gate["name"] in first:
-            yield (*path, "name"), f"is the name of gates[{first[gate['name']]}] too: each gate needs its own"
-        first.setdefault(gate["name"], index)
+        name = gate.get("name")
+        if isinstance(name, str) and sound((*path, "name")):
+            if name in first:
+                yield (*path, "name"), f"is the name of gates[{first[name]}] too: each gate needs its own"
+            first.setdefault(name, index)
         if gate.get("when") == []:
             yield (*path, "when"), "must have canary, wave or both"
-        if "at" in gate:
-            yield from _at((*path, "at"), _model(At, gate["at"]))
+        at = _read(At, gate.get("at"), (*path, "at"), sound)
+        if at is not None:
+            yield from _at((*path, "at"), at)
 
 
 def _at(path: Path, at: At) -> Iterator[Complaint]:

@@ -6,7 +6,7 @@ import pytest
 
 from seimigrate.engine.errors import UsageError
 from seimigrate.planfile import PlanError, load_plan
-from tests.planfile.files import TEXT, error, errors, marked, spoiled
+from tests.planfile.files import GATES, TEXT, error, errors, marked, spoiled
 
 
 def test_the_projects_own_plan_is_sound() -> None:
@@ -149,6 +149,73 @@ def test_all_errors_are_shown_at_once_in_the_files_order() -> None:
         "parameters.containers.seid",
         "deadlines.gate",
         "failure.node",
+    ]
+
+
+def shown(text: str, *overrides: str) -> list[str]:
+    """The keys of all errors, in their order."""
+    return [line.split(": ")[1] for line in errors(text, overrides)]
+
+
+def test_within_one_part_the_rules_speak_of_what_the_format_does_not_refuse() -> None:
+    text = spoiled(
+        ("public: 9100", "public: 9100, publik: 1"),
+        ("proxy: 8443", "proxy: 9100"),
+        ("proxy: kube-rbac-proxy", "proxy: 7"),
+        ("seid: seid", "seid: sei-sidecar"),
+        ("{accepted: [], image: null", "{accepted: [{digest: x}, {tag: a, digest: null, x: 1}, {}], image: 'X Y'"),
+        ("clients: []", "clients: [{x: 1}, {podSelector: 7}, {ipBlock: {cidr: ten}}]"),
+        ("accounts: []", "accounts: [7, bob]"),
+        ('["100%"]', "[0%, 5, 4]"),
+        ("- stage: check\n", "- stage: check\n  transforms: [{do: set-imag, container: sidecar}]\n"),
+    )
+    assert shown(text) == [
+        "parameters.ports.publik",
+        "parameters.ports.proxy",
+        "parameters.containers.proxy",
+        "parameters.containers.seid",
+        "parameters.sidecars.accepted[0].digest",
+        "parameters.sidecars.accepted[1].x",
+        "parameters.sidecars.accepted[2]",
+        "parameters.sidecars.image",
+        "parameters.access.clients[0]",
+        "parameters.access.clients[0].x",
+        "parameters.access.clients[1].podSelector",
+        "parameters.access.clients[2].ipBlock.cidr",
+        "parameters.access.accounts[0]",
+        "parameters.access.accounts[1]",
+        "stages[1].transforms",
+        "stages[1].transforms[0].do",
+        "fleet.waves[0]",
+        "fleet.waves[2]",
+    ]
+
+
+def test_a_value_that_is_off_makes_no_rule_speak_of_its_default() -> None:
+    assert shown(spoiled(("public: 9100", "public: much"), ("proxy: 8443", "proxy: 9100"))) == [
+        "parameters.ports.public"
+    ]
+    assert shown(spoiled(("proxy: kube-rbac-proxy", "proxy: 7"), ("seid: seid", "seid: kube-rbac-proxy"))) == [
+        "parameters.containers.proxy"
+    ]
+
+
+def test_within_one_gate_the_rules_speak_of_what_the_format_does_not_refuse() -> None:
+    gates = GATES.replace("name: smoke", "name: up").replace("path: /smoke", "path: smoke").replace("[canary]", "[]")
+    gates = gates.replace("port: 80}", "port: 80, url: 'https://x'}").replace("ask: look", "aks: look")
+    assert sorted(shown(TEXT + gates)) == [
+        "gates[1].at",
+        "gates[1].name",
+        "gates[1].path",
+        "gates[2].aks",
+        "gates[2].when",
+    ]
+
+
+def test_of_a_file_that_is_no_yaml_the_words_of_set_are_judged_too() -> None:
+    assert [line.split(": ", 1)[0] for line in errors("a: [1\n", ["ports.proxi=1"])] == [
+        "--set ports.proxi=1",
+        "p.yaml:2:1",
     ]
 
 
