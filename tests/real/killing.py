@@ -18,10 +18,14 @@ _FLEETING = ("run", "since", "reason")
 
 
 class Killer:
-    """Runs one command again and again; each process dies after its first write that gets the node further."""
+    """Runs one command again and again; each process dies after its first write that gets the node further.
 
-    def __init__(self, scene: Scene) -> None:
+    With ``only_back`` the way there is left in peace: only what goes back is killed.
+    """
+
+    def __init__(self, scene: Scene, *, only_back: bool = False) -> None:
         self._scene = scene
+        self._armed = not only_back
         self._process: subprocess.Popen[str] | None = None
         self._record: object = None
         self._patched: list[Any] = []
@@ -44,7 +48,7 @@ class Killer:
         raise AssertionError(f"no end after {limit} processes: {self.killed[-5:]}")
 
     def _on_write(self, write: Write) -> None:
-        if write.dry_run or not self._further(write):
+        if write.dry_run or not self._further(write) or not self._armed:
             return
         assert self._process is not None
         self.killed.append(f"{write.method} {write.path.partition('?')[0]}")
@@ -52,7 +56,7 @@ class Killer:
 
     def _on_task(self, task: Object) -> None:
         """Kill it when the sidecar has taken a mark-ready: to the gateway a forwarded port is a tunnel."""
-        if task["type"] == MARK_READY and task["id"] not in self._marked:
+        if self._armed and task["type"] == MARK_READY and task["id"] not in self._marked:
             assert self._process is not None
             self._marked.add(task["id"])
             self.killed.append(MARK_READY)
@@ -83,6 +87,7 @@ class Killer:
         if record["intent"]:
             record["intent"] = {k: v for k, v in record["intent"].items() if k not in ("at", "token")}
         record = {key: value for key, value in record.items() if key not in _FLEETING}
+        self._armed = self._armed or record["direction"] == "back"
         moved, self._record = record != self._record, record
         return moved
 

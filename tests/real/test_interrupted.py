@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from seimigrate.domain.kinds import Kind
+from seimigrate.simulation.world import SPLIT_IMAGE
 from tests.real.conftest import MakeScene
 from tests.real.killing import MARK_READY, Killer
 from tests.real.scene import Scene, frozen_process
@@ -87,6 +88,23 @@ def test_a_node_that_failed_before_the_kill_goes_back_afterwards(scene: Scene) -
     assert scene.ours() == []
     assert scene.ready
     assert scene.models.get(Kind.POD, scene.namespace, "node-0-0")
+
+
+def test_a_failed_node_whose_way_back_is_killed_after_each_write_in_turn_comes_back(make_scene: MakeScene) -> None:
+    scene = make_scene(judged=False)
+    before, service = scene.statefulset["spec"], scene.service["spec"]
+    scene.models.settings.broken_images.add(SPLIT_IMAGE)
+    killer = Killer(scene, only_back=True)
+    done = killer.run("apply", "--strategy", "merged")
+    assert done.code == 6, done.err
+    assert len(killer.killed) > 15, killer.killed
+    assert MARK_READY in killer.killed
+    assert "ImagePull" in scene.record["failure"]
+    print(f"killed {len(killer.killed)} times on the way back of a node that failed")
+    assert (scene.statefulset["spec"], scene.service["spec"]) == (before, service)
+    assert scene.ours() == []
+    assert scene.ready
+    scene.judge()
 
 
 def _record(scene: Scene) -> dict[str, object]:
