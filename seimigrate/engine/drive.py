@@ -117,8 +117,8 @@ class Drive:
             case Start(keys=keys):
                 self._idle = at.now
                 return self._start(keys, campaign, at)
-            case Back(keys=keys, reason=reason):
-                return self._back(keys, reason, campaign)
+            case Back(key=key, reason=reason):
+                return self._back(key, reason, campaign)
             case Turn(keys=keys, reason=_):
                 with contextlib.suppress(LookupError):  # one that was deleted comes to its end by itself
                     if not [key for key in keys if self.convoy.turn(key, self._turned)]:
@@ -170,16 +170,15 @@ class Drive:
         to = StageName.HOLD if record.held_before else None
         return beginning.go_back(record, view, self.options, to, self.ports.clock.now())
 
-    def _back(self, keys: tuple[str, ...], reason: str, campaign: Campaign) -> Campaign:
-        """Bring nodes back that had moved; one that was deleted meanwhile has no way back."""
-        self._keep(campaign, *keys)
-        for key in keys:
-            record = self.journal.load(*key.split("/", 1))
-            try:
-                assert record is not None
-                failure = reason if key in campaign.failed else None
-                self.convoy.add(replace(self._turned(record), failure=failure))
-            except LookupError:
-                campaign = replace(campaign, undo=tuple(other for other in campaign.undo if other != key))
+    def _back(self, key: str, reason: str, campaign: Campaign) -> Campaign:
+        """Bring a node back that had moved; one that was deleted meanwhile has no way back."""
+        self._keep(campaign, key)
+        record = self.journal.load(*key.split("/", 1))
+        try:
+            assert record is not None
+            failure = reason if key in campaign.failed else None
+            self.convoy.add(replace(self._turned(record), failure=failure))
+        except LookupError:
+            campaign = replace(campaign, undo=tuple(other for other in campaign.undo if other != key))
         self._keep(campaign)
         return campaign

@@ -14,6 +14,7 @@ from seimigrate.domain import beginning
 from seimigrate.domain import seen as seeing
 from seimigrate.domain.beginning import Options
 from seimigrate.domain.checks import Blocker
+from seimigrate.domain.fleet.budget import Returns
 from seimigrate.domain.fleet.campaign import Campaign, has_failed
 from seimigrate.domain.fleet.order import Wave
 from seimigrate.domain.plan import Plan, StageName
@@ -23,7 +24,7 @@ from seimigrate.engine import muster
 from seimigrate.engine.brake import Brake, without_campaign
 from seimigrate.engine.convoy import Convoy
 from seimigrate.engine.crew import HANDS, Inline
-from seimigrate.engine.drive import Drive, Told
+from seimigrate.engine.drive import PACE, Drive, Told
 from seimigrate.engine.errors import SeimigrateError
 from seimigrate.engine.hold import HoldKeeper, NoHold
 from seimigrate.engine.journal import Journal, RunJournal, RunRecord
@@ -296,7 +297,7 @@ class Run:
         children = muster.children(self._ports.view, networks)
         held_only = replace(self._options, goal=StageName.HOLD)
         free = [key for key in children if seeing.hold_of(self._look(key).statefulset) is None]
-        self._in_turn(free, lambda key: self._hold_one(key, held_only), HANDS, lambda result: result.failed)
+        self._in_turn(free, lambda key: self._hold_one(key, held_only), self._hands_free, lambda result: result.failed)
 
     def _look(self, key: Key) -> Seen:
         return self._observer.look(*key)
@@ -308,7 +309,7 @@ class Run:
 
     def hold(self, keys: Sequence[Key]) -> list[Result]:
         """Hold nodes, whatever their state; those that are held or on their way stay as they are."""
-        return self._in_turn(keys, lambda key: self._hold_one(key, self._options), HANDS, lambda _: False)
+        return self._in_turn(keys, lambda key: self._hold_one(key, self._options), self._hands_free, lambda _: False)
 
     def _hold_one(self, key: Key, options: Options) -> Result | Record:
         view = self._look(key)
@@ -324,9 +325,16 @@ class Run:
         return replace(record, held_before=False, was_ready=was_ready)
 
     def back(self, keys: Sequence[Key], to: StageName | None) -> list[Result]:
-        """Bring nodes back, to the end of a stage or all the way, one after the other, until one cannot be."""
+        """Bring nodes back, to the end of a stage or all the way, within the plan's budgets, until one cannot be."""
         ends = (Outcome.FAILED, Outcome.PAUSED)
-        return self._in_turn(keys, lambda key: self._back_one(key, to), 1, lambda result: result.outcome in ends)
+        allowed, scouts = self._plan.fleet.max_unavailable, Scouts(self._ports, self._plan, self._crew, None)
+        fleet = ["/".join(key) for key in keys]
+
+        def room() -> Callable[[Key], bool]:
+            returns = Returns(fleet, allowed, scouts.picture(self._convoy.moving, 0.0))
+            return lambda key: returns.may("/".join(key))
+
+        return self._in_turn(keys, lambda key: self._back_one(key, to), room, lambda result: result.outcome in ends)
 
     def _back_one(self, key: Key, to: StageName | None) -> Result | Record:
         view = self._look(key)
@@ -348,24 +356,42 @@ class Run:
                 hint=f"kubectl -n {key[0]} get seinode,statefulset {key[1]}",
             ) from error
 
+    def _hands_free(self) -> Callable[[Key], bool]:
+        free = len(self._convoy.moving) < HANDS
+        return lambda _: free
+
     def _in_turn(
-        self, keys: Sequence[Key], begin: Callable[[Key], Result | Record], width: int, last: Callable[[Result], bool]
+        self,
+        keys: Sequence[Key],
+        begin: Callable[[Key], Result | Record],
+        room: Callable[[], Callable[[Key], bool]],
+        last: Callable[[Result], bool],
     ) -> list[Result]:
-        """Carry nodes in order, at most ``width`` at once, until ``last`` says of a result that no other follows."""
+        """Carry nodes in order, until ``last`` says of a result that no other follows.
+
+        ``room`` is asked at each look at all of them, and after each node that set out, who may be the next one.
+        """
         results: dict[str, Result] = {}
-        waiting, ends = list(keys), False
+        waiting, ends, due = list(keys), False, 0.0
         while (waiting and not ends and not self.leaving) or self._convoy.moving:
-            while waiting and not ends and not self.leaving and len(self._convoy.moving) < width:
-                key = waiting.pop(0)
-                begun = begin(key)
-                if isinstance(begun, Record):
-                    self._mark(begun.key, MOVING)
-                    self._convoy.add(begun)
-                else:
-                    results["/".join(key)] = begun
-                    ends = ends or last(begun)
+            if waiting and not ends and not self.leaving and self._ports.clock.now() >= due:
+                may = room()
+                for key in tuple(waiting):
+                    if ends or self.leaving or not may(key):
+                        continue
+                    waiting.remove(key)
+                    begun = begin(key)
+                    if isinstance(begun, Record):
+                        self._mark(begun.key, MOVING)
+                        self._convoy.add(begun)
+                        may = room()
+                    else:
+                        results["/".join(key)] = begun
+                        ends = ends or last(begun)
+                due = self._ports.clock.now() + PACE
             self._step()
             for record in self._convoy.collect():
+                due = 0.0
                 results[record.key] = Result(record.namespace, record.name, record=record)
                 ends = ends or last(results[record.key])
                 self._mark(record.key, record.outcome.value if record.open and record.outcome else None)

@@ -123,6 +123,11 @@ class Ships:
         run.start("apply")
         return {result.name: result for result in run.apply(self.keys)}
 
+    def back(self, **options: Any) -> dict[str, Outcome | None]:
+        run = self.process(**options)
+        run.start("rollback")
+        return {result.name: result.outcome for result in run.back(self.keys, None)}
+
     def outcomes(self, **options: Any) -> dict[str, Outcome | None]:
         return {name: result.outcome for name, result in self.apply(**options).items()}
 

@@ -12,6 +12,7 @@ from seimigrate.domain.kinds import Kind
 from seimigrate.domain.plan import Failure, Undo
 from seimigrate.domain.record import Outcome
 from seimigrate.domain.shapes import Shape
+from seimigrate.simulation.cluster import Request
 from tests.engine.fleet import SEI, Ships, fleet_plan
 from tests.engine.watchdog import Interrupted
 
@@ -195,6 +196,64 @@ def test_aborted_with_rollback_every_node_is_as_it_was() -> None:
     assert set(ships.outcomes().values()) == {Outcome.ROLLED_BACK}
     assert {name: ships.world.statefulset(SEI, name)["spec"] for name, _, _ in FULL} == before
     assert not any(ships.held(name) for name, _, _ in FULL)
+
+
+def test_aborted_with_rollback_and_killed_again_and_again_no_node_is_forgotten() -> None:
+    ships = Ships(FULL, fleet_plan(soak=0, at_once="2"))
+
+    def person(campaign: Campaign, step: Step, at: Picture) -> None:
+        if len(campaign.ended) == 3 and not campaign.stopped:
+            ships.wish(Word.ABORT, rollback=True)
+
+    ships.on_step = person
+    killed = 0
+    while True:
+        ships.die_after(23)
+        try:
+            outcomes = ships.outcomes()
+            break
+        except Interrupted:
+            killed += 1
+            assert killed < 60
+    assert killed > 4
+    assert set(outcomes.values()) <= {Outcome.ROLLED_BACK, None}
+    assert {ships.shape(name) for name, _, _ in FULL} == {Shape.SHARED}
+    assert not any(ships.held(name) for name, _, _ in FULL)
+    assert ships.most_down <= 2
+
+
+@pytest.mark.parametrize("at_once", ["1", "3"])
+def test_a_rollback_of_many_keeps_the_budgets_and_of_a_chain_one_validator_goes_at_a_time(at_once: str) -> None:
+    ships = Ships(SIX, fleet_plan(at_once="3", soak=0))
+    ships.apply()
+    ships.plan = fleet_plan(at_once=at_once)
+    ships.most_down = 0
+    together: list[set[str]] = []
+    count = ships.world.cluster.after_request
+
+    def watch(request: Request) -> None:
+        count(request)
+        together.append(ships.down() & {"validator-0", "validator-1"})
+
+    ships.world.cluster.after_request = watch
+    assert ships.back() == {name: Outcome.ROLLED_BACK for name, _, _ in SIX}
+    assert ships.most_down == int(at_once)
+    assert max(map(len, together)) == 1
+    assert {ships.shape(name) for name, _, _ in SIX} == {Shape.SHARED}
+
+
+def test_what_others_have_down_does_not_keep_a_node_from_going_back() -> None:
+    ships = Ships(FULL, fleet_plan(soak=0))
+    ships.apply()
+    ships.world.switches(SEI, "full-3").stays_unready = True
+    uid = ships.world.pod(SEI, "full-3")["metadata"]["uid"]  # type: ignore[index]
+    ships.world.cluster.client("person").delete(Kind.POD, SEI, "full-3-0", uid=uid, grace_seconds=1)
+    ships.world.run(60)
+    assert "full-3" in ships.down()
+    run = ships.process()
+    run.start("rollback")
+    [result] = run.back([(SEI, "full-0")], None)
+    assert result.outcome is Outcome.ROLLED_BACK
 
 
 def test_a_node_that_is_skipped_stays_as_it_is_and_one_that_is_retried_moves() -> None:

@@ -1,4 +1,4 @@
-"""Which nodes may start now: never more unavailable than the plan allows, whatever made them so.
+"""Which nodes may start or go back now: never more unavailable than the plan allows, whatever made them so.
 
 Of the validators of one chain never two, the next one only after the last one signs again, and none while less than
 two thirds of the chain's validators are in sight.
@@ -60,6 +60,10 @@ class _Limits:
             found.append(self._scope("namespace", node.namespace, self._allowed.namespace, lambda o: o.namespace))
         return found
 
+    def full(self, node: Node) -> _Limit | None:
+        """Give a limit that this node would exceed; one that is down already takes nothing more away."""
+        return next((each for each in self.of(node) if node.key not in each.down and len(each.down) >= each.most), None)
+
     def _scope(self, what: str, name: str, amount: str, of: Callable[[Node], str]) -> _Limit:
         if (what, name) not in self._known:
             among = (node for node in self._at.nodes.values() if of(node) == name)
@@ -77,8 +81,8 @@ def may_start(campaign: Campaign, waiting: Sequence[str], allowed: MaxUnavailabl
         if node is None:
             turn.keys.append(key)  # it was deleted: whoever starts it says so
             continue
-        full = [limit for limit in limits.of(node) if key not in limit.down and len(limit.down) >= limit.most]
-        reason = full[0].reason() if full else _network(node, at)
+        full = limits.full(node)
+        reason = full.reason() if full is not None else _network(node, at)
         if not reason and node.mode is Mode.VALIDATOR:
             if node.chain in chains:
                 continue
@@ -94,6 +98,25 @@ def may_start(campaign: Campaign, waiting: Sequence[str], allowed: MaxUnavailabl
     return turn
 
 
+class Returns:
+    """Who may go back now: within the budgets, of the validators of one chain never two.
+
+    One may always: a way back must not wait for what others have taken down. For the same reason it asks no chain who
+    signs, and no validator waits until the last one signs again, only until it is Ready.
+    """
+
+    def __init__(self, fleet: Iterable[str], allowed: MaxUnavailable, at: Picture) -> None:
+        self._at = at
+        self._limits = _Limits(fleet, allowed, at)
+
+    def may(self, key: str) -> bool:
+        """Tell whether a node may; it has to be among ``moving`` before the next one is asked about."""
+        node = self._at.nodes.get(key)
+        if node is None or not self._at.moving:
+            return True
+        return self._limits.full(node) is None and not (node.mode is Mode.VALIDATOR and _down_beside(node, self._at))
+
+
 def _network(node: Node, at: Picture) -> str:
     """Children of a SeiNetwork move when all of them are held: its controller speaks to all of them at once."""
     if not node.network:
@@ -103,14 +126,17 @@ def _network(node: Node, at: Picture) -> str:
 
 
 def _others(campaign: Campaign, node: Node, at: Picture) -> str:
-    others = [other for other in at.validators(node.chain) if other.key != node.key]
-    down = [other.key for other in others if at.down(other)]
-    if down:
+    if down := _down_beside(node, at):
         return f"chain {node.chain}: validator {_few(down)} is unavailable"
-    unseen = [other.key for other in others if other.key in campaign.signing]
+    unseen = [other.key for other in at.validators(node.chain) if other.key in campaign.signing and other is not node]
     if unseen:
         return f"chain {node.chain}: validator {_few(unseen)} has yet to be seen signing again"
     return ""
+
+
+def _down_beside(node: Node, at: Picture) -> list[str]:
+    """Give the other validators of a chain that are down, or may be so by our hand."""
+    return [other.key for other in at.validators(node.chain) if other.key != node.key and at.down(other)]
 
 
 def _chain(node: Node, turn: Turn, at: Picture) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from seimigrate.domain.fleet.order import Wave
 from seimigrate.domain.plan import Undo
-from seimigrate.domain.record import Outcome, Record
+from seimigrate.domain.record import Direction, Outcome, Record
 
 NOTHING_TO_DO = "nothing-to-do"
 SKIPPED = "skipped"
@@ -83,7 +83,9 @@ class Campaign:
         """Give the campaign after a node's way ended, for now."""
         key, outcome = record.key, record.outcome or Outcome.PAUSED
         failed = (*self.failed, key) if has_failed(record) and key not in self.failed else self.failed
-        undo = tuple(other for other in self.undo if other != key)
+        # Its journal says how it came forwards as long as it has yet to set out on its way back.
+        returned = record.direction is Direction.BACK
+        undo = tuple(other for other in self.undo if other != key or not returned)
         if key in self.undo and outcome in (Outcome.FAILED, Outcome.PAUSED):
             undo = ()  # a way back that fails is for a person, and so is the rest of it
         ended = replace(self, ended={**self.ended, key: outcome.value}, failed=failed, undo=undo)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from seimigrate.domain.fleet import health, signing
-from seimigrate.domain.fleet.budget import may_start
+from seimigrate.domain.fleet.budget import Returns, may_start
 from seimigrate.domain.fleet.campaign import MOVED, PROVEN, Campaign
 from seimigrate.domain.fleet.order import Kind, Wave
 from seimigrate.domain.fleet.picture import Picture
@@ -47,15 +47,15 @@ def standing(campaign: Campaign, plan: Plan, now: float) -> str:
 
 
 def _stopping(campaign: Campaign, plan: Plan, at: Picture) -> Step:
-    """Start nothing more: what is on its way ends it, or turns back; then those go back that are to."""
+    """Start nothing more: what is on its way ends it, or turns back; then those go back that are to, within budgets."""
     forwards = tuple(key for key, direction in at.moving.items() if direction is Direction.FORWARD)
     if campaign.turning and forwards:
         return Turn(forwards, campaign.stopped)
-    if at.moving:
-        return Rest((standing(campaign, plan, at.now),), RECHECK)
-    if campaign.undo:
-        return Back(campaign.undo[:1], campaign.stopped)
-    return End()
+    returns = Returns(campaign.keys, plan.fleet.max_unavailable, at)
+    waiting = [key for key in campaign.undo if key not in at.moving] if not forwards else []
+    if (key := next((key for key in waiting if returns.may(key)), None)) is not None:
+        return Back(key, campaign.stopped)
+    return Rest((standing(campaign, plan, at.now),), RECHECK) if at.moving else End()
 
 
 def _failing(campaign: Campaign, plan: Plan) -> Step | None:

@@ -23,9 +23,9 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Back:
-    """Bring back nodes that had moved, for a reason."""
+    """Bring back a node that had moved, for a reason."""
 
-    keys: tuple[str, ...]
+    key: str
     reason: str
 
 

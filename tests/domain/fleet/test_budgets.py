@@ -73,9 +73,8 @@ class Model:
                     self.campaign = campaign
                 case steps.Start(keys=keys):
                     self.start(keys, at)
-                case steps.Back(keys=keys):
-                    assert not self.moving
-                    self.moving |= dict.fromkeys(keys, Direction.BACK)
+                case steps.Back(key=key):
+                    self.back(key)
                 case steps.Turn(keys=keys):
                     self.moving |= dict.fromkeys(keys, Direction.BACK)
                 case steps.Judge() | steps.Rest() | steps.Look() | steps.Sight():
@@ -101,6 +100,21 @@ class Model:
         self.judge_limits(keys)
         self.judge_order(keys)
 
+    def back(self, key: str) -> None:
+        """One goes back whatever others have down; beside others on their way it is within the budgets."""
+        assert Direction.FORWARD not in self.moving.values()
+        alone, node = not self.moving, self.nodes[key]
+        self.moving[key] = Direction.BACK
+        if alone:
+            return
+        self.judge_limits((key,))
+        if node.mode is Mode.VALIDATOR:
+            assert not self.down(self.other_validators(node))
+
+    def other_validators(self, node: Node) -> list[str]:
+        validators = (o.key for o in self.nodes.values() if o.mode is Mode.VALIDATOR and o.chain == node.chain)
+        return [key for key in validators if key != node.key]
+
     def down(self, keys: Any) -> set[str]:
         return {key for key in keys if key in self.moving or not self.nodes[key].available}
 
@@ -118,8 +132,7 @@ class Model:
                 assert len(self.down(among)) <= at_most(amount, len(among)), (key, amount)
 
     def judge_validator(self, node: Node) -> None:
-        others = [o.key for o in self.nodes.values() if o.mode is Mode.VALIDATOR and o.chain == node.chain]
-        others.remove(node.key)
+        others = self.other_validators(node)
         assert not self.down(others)
         assert not [key for key in others if key in self.campaign.signing]
 
@@ -135,7 +148,8 @@ class Model:
         direction = self.moving.pop(key)
         if direction is Direction.BACK:
             outcome, failed = Outcome.ROLLED_BACK, False
-        self.campaign = self.campaign.after(record(key, outcome, failure="it failed" if failed else None), self.now)
+        ended = replace(record(key, outcome, failure="it failed" if failed else None), direction=direction)
+        self.campaign = self.campaign.after(ended, self.now)
 
 
 @st.composite
