@@ -17,6 +17,9 @@ E2E_ARGS ?= -n 2 --dist loadfile -rP
 # True where go is there and its version is 1.26 or newer.
 GO_1_26 = [[ "$$(go env GOVERSION 2>/dev/null)" =~ ^go1\.([0-9]+) ]] && (( BASH_REMATCH[1] >= 26 ))
 
+PROMETHEUS_IS_THERE = [ -n "$${PROMETHEUS:-}" ] || tests/prometheus/build.sh >/dev/null \
+  || echo "not run: tests on a real Prometheus (Debian's package cannot be had, and PROMETHEUS names none)"
+
 .PHONY: help demo test e2e lint check docs lock wheel clean
 
 help:
@@ -47,14 +50,14 @@ test: $(STAMP)
 	if [ -n "$$assets" ]; then :; \
 	elif $(GO_1_26); then assets=$$(tests/controlplane/build.sh); \
 	else echo "not run: tests on a real API server (neither Go 1.26+ nor KUBEBUILDER_ASSETS is there)"; fi; \
-	if [ -z "$${PROMETHEUS:-}" ]; then tests/prometheus/build.sh >/dev/null \
-	  || echo "not run: tests on a real Prometheus (Debian's package cannot be had, and PROMETHEUS names none)"; fi; \
+	$(PROMETHEUS_IS_THERE); \
 	$${assets:+env KUBEBUILDER_ASSETS="$$assets"} $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 # A real kubelet, real pods, real network policies, in namespaces of its own; built once, cached outside the checkout.
 e2e: $(STAMP)
 	@if [ "$$(id -u)" = 0 ] && $(GO_1_26); then tests/controlplane/build.sh >/dev/null; tests/cluster/build.sh >/dev/null; \
 	else echo "not built: the test cluster (it needs root and Go 1.26+)"; fi; \
+	$(PROMETHEUS_IS_THERE); \
 	env -u KUBEBUILDER_ASSETS $(BIN)/python -m pytest $(E2E_ARGS) $(E2E) $(PYTEST_ARGS)
 
 lint: $(STAMP)

@@ -24,6 +24,7 @@ EXPORTER_IMAGE = "ghcr.io/sei-protocol/sei-cosmos-exporter@sha256:" + "0" * 64
 PAUSE_IMAGE = "seimigrate.test/pause:1"
 DNS_IMAGE = "seimigrate.test/coredns:1"
 CONTROLLER_IMAGE = "seimigrate.test/controller:1"
+PROMETHEUS_IMAGE = "seimigrate.test/prometheus:1"
 OWN_IMAGE = "seimigrate.test/seimigrate:1"
 """The project's own image."""
 FORGOTTEN = 24 * 3600.0
@@ -68,6 +69,11 @@ class Images:
             self._write("controller", self._controller(), CONTROLLER_IMAGE),
             self.own(),
         ]
+
+    def prometheus(self, program: Path) -> Path:
+        """Give the archive of an image of a Prometheus of this machine."""
+        files = {"usr/local/bin/prometheus": program} | libraries([program])
+        return self._write("prometheus", Image(files, ["/usr/local/bin/prometheus"]), PROMETHEUS_IMAGE)
 
     def _program(self, name: str, inside: str | None = None) -> dict[str, Path]:
         return {f"usr/local/bin/{inside or name}": self.built / "bin" / name}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def libraries(roots: Iterable[Path]) -> dict[str, Path]:
 
 
 def _is_program(path: Path) -> bool:
-    if "_tkinter" in path.name or not (path.name.endswith(".so") or path.parent.name == "bin"):
+    if "_tkinter" in path.name or not (path.name.endswith(".so") or os.access(path, os.X_OK)):
         return False
     with path.open("rb") as file:
         return file.read(4) == b"\x7fELF"

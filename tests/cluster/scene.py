@@ -177,11 +177,16 @@ class Scene:
             for event in self.events()
         )
 
-    def judge(self) -> None:
-        """Judge everything that happened since the scene began, by rules that share no code with the project."""
+    def judge(self, budget: int = 1) -> None:
+        """Judge everything that happened since the scene began, by rules that share no code with the project.
+
+        ``budget`` is how many nodes may be without their pods at once.
+        """
         split = (self.cluster.images.sidecar_split, MISSING_IMAGE)
         calls = [call for name in self.names for call in self._calls(name)]
-        violations = judge(self.events(), calls, split_images=lambda image: image in split, others=OTHERS)
+        violations = judge(
+            self.events(), calls, split_images=lambda image: image in split, others=OTHERS, budget=budget
+        )
         ours = sum(call["user"] == "system:serviceaccount:seimigrate-system:seimigrate" for call in calls)
         figures = {name: self.restarts(name) for name in self.names}
         print(f"judged: {len(calls)} calls of sidecars ({ours} with our token); restarts {figures};", end=" ")

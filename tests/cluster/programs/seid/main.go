@@ -1,12 +1,11 @@
 // Seid stands in for a chain node: it initialises a home, grows a height that outlives it, and stops cleanly or not.
 //
 // Switches are files in HOME/switches: stop-seconds (how long a stop takes), lagging (/lag_status says no), halted (the
-// height stays), silent (it signs nothing). Events go as JSON lines to stdout and to HOME/logs/seid.jsonl, which outlives the pod.
+// height stays), silent (it signs nothing), peers (its chain's other validators, see chain.go). Events go as JSON lines to
+// stdout and to HOME/logs/seid.jsonl, which outlives the pod.
 package main
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,15 +17,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
 
-const (
-	firstHeight = 1000
-	blockTime   = 400 * time.Millisecond
-)
+const firstHeight = 1000
 
 // Ports that only have to take a connection: p2p, gRPC, REST, EVM RPC, EVM websocket, metrics.
 var otherPorts = []int{26656, 9090, 1317, 8545, 8546, 26660}
@@ -35,8 +30,7 @@ type node struct {
 	home   string
 	chain  string
 	events io.Writer
-	mu     sync.Mutex
-	height int64
+	blocks *blocks
 }
 
 func main() {
@@ -92,10 +86,12 @@ func start(home string) error {
 	if err != nil {
 		return err
 	}
-	n := &node{home: home, chain: about.Chain, events: io.MultiWriter(os.Stdout, file), height: firstHeight}
+	n := &node{home: home, chain: about.Chain, events: io.MultiWriter(os.Stdout, file)}
+	height := int64(firstHeight)
 	if text, err := os.ReadFile(n.heightFile()); err == nil {
-		n.height, _ = strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		height, _ = strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 	}
+	n.blocks = newBlocks(n, height)
 	return n.run()
 }
 
@@ -103,7 +99,7 @@ func (n *node) run() error {
 	// What a killed seid leaves behind, and a cleanly stopped one does not.
 	running := filepath.Join(n.home, "data", "running")
 	_, err := os.Stat(running)
-	n.event("start", map[string]any{"height": n.height, "afterKill": err == nil})
+	n.event("start", map[string]any{"height": n.blocks.now(), "afterKill": err == nil})
 	if err := os.WriteFile(running, nil, 0o666); err != nil {
 		return err
 	}
@@ -118,20 +114,18 @@ func (n *node) run() error {
 	}
 	rpc := &http.Server{Addr: ":26657", Handler: n.routes()}
 	go func() { log.Println(rpc.ListenAndServe()) }()
-	tick := time.NewTicker(blockTime)
+	tick := time.NewTicker(blockTime / 8)
 	for {
 		select {
 		case <-tick.C:
-			if !n.has("halted") {
-				n.grow()
-			}
+			n.blocks.grow()
 		case <-stop:
-			n.event("stopping", map[string]any{"height": n.height})
+			n.event("stopping", map[string]any{"height": n.blocks.now()})
 			time.Sleep(time.Duration(n.stopSeconds() * float64(time.Second)))
 			if err := os.Remove(running); err != nil {
 				return err
 			}
-			n.event("clean stop", map[string]any{"height": n.height})
+			n.event("clean stop", map[string]any{"height": n.blocks.now()})
 			return nil
 		}
 	}
@@ -151,15 +145,6 @@ func accept(listener net.Listener) {
 	}
 }
 
-func (n *node) grow() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.height++
-	if err := os.WriteFile(n.heightFile(), []byte(strconv.FormatInt(n.height, 10)), 0o666); err != nil {
-		log.Println(err)
-	}
-}
-
 func (n *node) routes() http.Handler {
 	routes := http.NewServeMux()
 	answer := func(w http.ResponseWriter, status int, result any) {
@@ -171,45 +156,32 @@ func (n *node) routes() http.Handler {
 		answer(w, http.StatusOK, map[string]any{
 			"node_info": map[string]any{"id": "standin", "network": n.chain},
 			"sync_info": map[string]any{
-				"latest_block_height": strconv.FormatInt(n.now(), 10),
+				"latest_block_height": strconv.FormatInt(n.blocks.committed(), 10),
 				"latest_block_time":   time.Now().UTC().Format(time.RFC3339Nano),
 				"catching_up":         false,
 			},
-			"validator_info": map[string]any{"address": address()},
+			"validator_info": map[string]any{"address": n.blocks.own},
 		})
 	})
-	// The chain's only validator is the one that is asked: a stand-in knows no peers.
-	routes.HandleFunc("GET /commit", func(w http.ResponseWriter, _ *http.Request) {
-		signature := map[string]any{"block_id_flag": 2, "validator_address": address()}
-		if n.has("silent") {
-			signature = map[string]any{"block_id_flag": 1, "validator_address": ""}
+	routes.HandleFunc("GET /commit", func(w http.ResponseWriter, r *http.Request) {
+		height, err := strconv.ParseInt(r.FormValue("height"), 10, 64)
+		if err != nil {
+			height = n.blocks.committed()
 		}
-		commit := map[string]any{"height": strconv.FormatInt(n.now(), 10), "signatures": []any{signature}}
+		commit := map[string]any{"height": strconv.FormatInt(height, 10), "signatures": n.blocks.signatures(height)}
 		answer(w, http.StatusOK, map[string]any{"signed_header": map[string]any{"commit": commit}, "canonical": true})
 	})
+	routes.HandleFunc("POST /vote", n.blocks.take)
 	routes.HandleFunc("GET /lag_status", func(w http.ResponseWriter, _ *http.Request) {
 		status, lag := http.StatusOK, int64(0)
 		if n.has("lagging") {
 			status, lag = http.StatusExpectationFailed, 1000
 		}
-		height := n.now()
+		height := n.blocks.now()
 		answer(w, status, map[string]any{"current_height": height, "max_peer_block_height": height + lag, "lag": lag})
 	})
 	routes.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, map[string]any{}) })
 	return routes
-}
-
-// address gives the same address after each restart: a pod of a StatefulSet keeps its name.
-func address() string {
-	host, _ := os.Hostname()
-	sum := sha256.Sum256([]byte(host))
-	return strings.ToUpper(hex.EncodeToString(sum[:20]))
-}
-
-func (n *node) now() int64 {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.height
 }
 
 func (n *node) heightFile() string { return filepath.Join(n.home, "data", "height") }

@@ -1,0 +1,171 @@
+"""A fleet on real pods: six nodes in waves, a gate on a real Prometheus in between, and processes that are killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import subprocess
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seimigrate.adapters.api import ApiCluster, path_of
+from seimigrate.domain.fleet.campaign import Campaign
+from seimigrate.domain.kinds import Kind, Object
+from seimigrate.domain.plan import StageName
+from seimigrate.domain.record import Outcome
+from seimigrate.engine.journal import RunJournal, RunRecord, is_journal, read
+from tests.cluster.conftest import OpenScene
+from tests.cluster.monitoring import JOB, NAME, NAMESPACE, PORT, Monitoring
+from tests.cluster.scene import POLL, Scene
+from tests.commandline import OPERATOR, bound_to
+from tests.prometheus.fixtures import find_prometheus
+
+NODES = {
+    "replayer": "replayer",
+    "full": "fullNode",
+    "seed": "seed",
+    "archive": "archive",
+    "alpha": "validator",
+    "beta": "validator",
+}
+VALIDATORS = ("alpha", "beta")
+ELSEWHERE = ("gamma", "delta")
+"""The chain's other validators, which always sign: with one of its four away, three of them are in sight."""
+AT_ONCE, KILLS = 2, 10
+LINGER = 3.0
+"""Seconds, at most, that a process lives on after the fleet has got as far as was drawn."""
+PACE = {"canary": {"soak": 4}, "waves": ["2", "100%"], "maxUnavailable": {"fleet": AT_ONCE}}
+GATE = {
+    "gate": "prometheus",
+    "name": "sidecars-up",
+    "at": {"service": f"{NAMESPACE}/{NAME}", "port": PORT},
+    "query": f'up{{job="{JOB}"}}',
+    "condition": "all == 1",
+    "every": 1,
+    "within": 30,
+}
+
+
+@pytest.fixture
+def scene(open_scene: OpenScene) -> Iterator[Scene]:
+    """Give six nodes that are ready in the old shape, behind the policy that the project renders."""
+    with open_scene() as opened:
+        opened.add(**NODES)
+        for name in VALIDATORS:
+            others = [f"{v}-0.{v}.{opened.namespace}.svc.cluster.local" for v in VALIDATORS if v != name]
+            opened.fleet.switch(opened.namespace, name, "peers", "\n".join([*others, *ELSEWHERE]))
+        with bound_to(opened.cluster.admin, "seimigrate-verify", OPERATOR):
+            opened.cluster.apply(opened.finish(opened.start("policy render")).out)
+        opened.cli.accept = False
+        opened.plan(fleet=PACE, gates=[GATE], strategy="merged")
+        yield opened
+
+
+@pytest.fixture
+def monitoring(scene: Scene) -> Iterator[Monitoring]:
+    program = find_prometheus()
+    if program is None:
+        pytest.skip("there is no Prometheus: tests/prometheus/build.sh unpacks Debian's")
+    running = Monitoring(scene, Path(program))
+    try:
+        yield running
+    finally:
+        running.remove()
+
+
+def test_six_nodes_come_through_by_waves_though_ten_processes_are_killed(scene: Scene, monitoring: Monitoring) -> None:
+    seed = int(os.environ.get("SEIMIGRATE_SEED") or secrets.randbelow(10**6))
+    print(f"SEIMIGRATE_SEED={seed}", flush=True)
+    assert monitoring.up() == {}
+    assert scene.run("hold").code == 0
+    scene.fleet.install("new", poll_seconds=POLL)
+    planned = scene.run("plan").json
+    restarts = {node["name"]: node["restarts"] for node in planned["nodes"]}
+
+    killed_again_and_again(scene, random.Random(seed))
+    done = scene.run("apply")
+    assert done.code == 0, done.err
+    assert {scene.record(name)["outcome"] for name in NODES} == {"done"}
+    assert [scene.ours(name) for name in NODES] == [[] for _ in NODES]
+    assert {name: scene.restarts(name) for name in NODES} == restarts
+
+    assert_in_order(campaign(scene), planned)
+    asked = monitoring.asked(OPERATOR)
+    print(f"restarts {restarts}; Prometheus was asked {asked} times", flush=True)
+    assert asked >= len(planned["waves"]) - 1
+    scene.wait_for(lambda: monitoring.up() == dict.fromkeys(NODES, True), "all nodes to be scraped")
+    assert_the_next_validator_waited(scene)
+    scene.judge(AT_ONCE)
+
+
+def killed_again_and_again(scene: Scene, chance: random.Random) -> None:
+    """Start ``apply`` ten times, and kill it at moments that are spread over the whole way."""
+    for moment in sorted(chance.sample(range(len(NODES) * len(StageName) - 4), KILLS)):
+        process, linger = scene.start("apply"), chance.uniform(0.0, LINGER)
+
+        def reached(process: subprocess.Popen[str] = process, moment: int = moment) -> bool:
+            return process.poll() is not None or stages(scene) >= moment
+
+        try:
+            scene.wait_for(reached, f"stage {moment}", 300)
+            process.wait(linger)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            scene.told += process.communicate()
+            print(f"killed after stage {stages(scene)}, and {linger:.1f} s: {where(scene)}", flush=True)
+        else:
+            raise AssertionError(f"it came to an end before it was killed {KILLS} times: {process.communicate()}")
+
+
+def stages(scene: Scene) -> int:
+    """Count the stages that all nodes have come to."""
+    items = scene.cluster.admin.request("GET", path_of(Kind.CONFIG_MAP, scene.namespace))["items"]
+    records = [read(body) for body in items if is_journal(body)]
+    return sum(len(StageName) if each.outcome is Outcome.DONE else each.stage.position for each in records)
+
+
+def where(scene: Scene) -> str:
+    """Say how far the fleet is."""
+    about = run_record(scene)
+    moving = [key.partition("/")[2] for key, state in about.nodes.items() if state == "moving"]
+    at = ", ".join(f"{name} in {scene.record(name)['stage']}" for name in moving) or "nobody is on the way"
+    ended = about.campaign.ended if about.campaign else {}
+    return f"wave {about.campaign.wave + 1 if about.campaign else 0}, {len(ended)} at an end, {at}"
+
+
+def run_record(scene: Scene) -> RunRecord:
+    found = RunJournal(ApiCluster(scene.cluster.admin)).load()
+    assert found is not None
+    return found
+
+
+def campaign(scene: Scene) -> Campaign:
+    found = run_record(scene).campaign
+    assert found is not None
+    return found
+
+
+def assert_in_order(ended: Campaign, planned: Any) -> None:
+    """See that the waves were those of the plan, whatever the number of processes."""
+    assert [{"kind": wave.kind.value, "nodes": [*wave.nodes]} for wave in ended.waves] == planned["waves"]
+    assert (ended.failed, ended.paused, ended.stopped) == ((), "", "")
+
+
+def assert_the_next_validator_waited(scene: Scene) -> None:
+    """See in the seids' own logs that one signed three blocks again before the other was stopped for the first time."""
+    first, second = (scene.fleet.events(scene.namespace, name, "seid") for name in VALIDATORS)
+    signs = [each for each in first if each["event"] == "signs"][-1]
+    stops = next(each for each in second if each["event"] == "stopping")
+    took = _at(stops) - _at(signs)
+    print(f"alpha signed again from height {signs['height']}; beta stopped at {stops['height']}, {took:.1f} s later")
+    assert took > 0
+    assert stops["height"] >= signs["height"] + 3
+
+
+def _at(event: Object) -> float:
+    return datetime.fromisoformat(event["time"]).timestamp()
