@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from seimigrate.domain.kinds import Object
 from tests.commandline import Done, free_lock
 from tests.real.gateway import Gateway, Write
@@ -37,7 +39,7 @@ class Killer:
         scene = self._scene
         scene.models.on_task = self._on_task
         with Gateway(scene.controlplane.url, scene.controlplane.ca, scene.folder, self._on_write) as gateway:
-            kubeconfig = _through(gateway, scene.kubeconfig, scene.folder / "gateway.kubeconfig")
+            kubeconfig = through(gateway, scene.kubeconfig, scene.folder / "gateway.kubeconfig")
             for _ in range(limit):
                 self._process = scene.start(command, *more, kubeconfig=kubeconfig)
                 out, err = self._process.communicate(timeout=120)
@@ -97,9 +99,8 @@ def _takes_over(operations: list[Any]) -> bool:
     return all("seimigrate.sei.io~1fence" in path or "seimigrate.sei.io~1hold" in path for path in changed)
 
 
-def _through(gateway: Gateway, kubeconfig: Path, path: Path) -> Path:
-    import yaml
-
+def through(gateway: Gateway, kubeconfig: Path, path: Path) -> Path:
+    """Write a kubeconfig that goes through a gateway; give its path."""
     config = yaml.safe_load(kubeconfig.read_text())
     config["clusters"][0]["cluster"] = {"server": gateway.url, "certificate-authority": str(gateway.ca)}
     path.write_text(yaml.safe_dump(config))
@@ -117,7 +118,7 @@ class Stopper:
     def run(self, stage: str, command: str, *more: str) -> None:
         scene, self._stage = self._scene, stage
         with Gateway(scene.controlplane.url, scene.controlplane.ca, scene.folder, self._on_write) as gateway:
-            kubeconfig = _through(gateway, scene.kubeconfig, scene.folder / "gateway.kubeconfig")
+            kubeconfig = through(gateway, scene.kubeconfig, scene.folder / "gateway.kubeconfig")
             self._process = scene.start(command, *more, kubeconfig=kubeconfig)
             _, err = self._process.communicate(timeout=120)
         assert self._process.returncode == -9, f"it came to its end before stage {stage}: {err}"
