@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from seimigrate.domain import leases
 from seimigrate.domain.kinds import LEASE_NAME, MANAGER, SYSTEM_NAMESPACE, Kind, Object
-from seimigrate.engine.errors import ApiError, Conflict, LockedByAnother, NotFound, SeimigrateError
+from seimigrate.engine.errors import ApiError, Conflict, LockedByAnother, NotFound, SeimigrateError, Unauthorized
 from seimigrate.engine.ports import Clock, Cluster
 
 STEPS = 20
@@ -53,6 +53,7 @@ class LeaseLock:
         self._until = -math.inf
         self._stamp = 0.0
         self._lost: LockedByAnother | None = None
+        self._unauthorized: Unauthorized | None = None
         self.took_over = False
         """Whether the holder before us had not released the lock: its run died, or lost the lock to us."""
 
@@ -88,11 +89,16 @@ class LeaseLock:
             self._stopped.wait(leases.duration(lease, self._seconds) / STEPS)
 
     def check(self) -> float:
-        """Give the seconds for which the lock is surely ours; raises ``LockedByAnother`` if it is not."""
+        """Give the seconds for which the lock is surely ours; raises ``LockedByAnother`` if it is not.
+
+        Raises ``Unauthorized`` if it ran out because our credentials did.
+        """
         with self._lock:
             if self._lost:
                 raise self._lost
             left = self._until - self._monotonic()
+        if left <= 0 and self._unauthorized is not None:
+            raise self._unauthorized
         if left <= 0:
             raise LockedByAnother(
                 f"the lock of {self._holder} ran out {-left:.0f} s ago: no renewal got through",
@@ -192,11 +198,13 @@ class LeaseLock:
         while not stopped.wait(pause):
             try:
                 self._renew()
-                pause = self._seconds / 3
+                pause, self._unauthorized = self._seconds / 3, None
             except LockedByAnother as error:
                 with self._lock:
                     self._lost = error
                 return
+            except Unauthorized as error:
+                pause, self._unauthorized = self._seconds / 12, error
             except Exception:  # whatever kept one renewal from getting through: the next may, and the time runs out
                 pause = self._seconds / 12
 

@@ -29,7 +29,7 @@ from seimigrate.cli.shell import Interrupted, Shell
 from seimigrate.cli.status import status
 from seimigrate.cli.unlock import unlock
 from seimigrate.cli.verify import verify
-from seimigrate.engine.errors import LockedByAnother, SeimigrateError, UsageError
+from seimigrate.engine.errors import ApiError, LockedByAnother, SeimigrateError, UsageError
 
 app = typer.Typer(
     name="seimigrate",
@@ -91,7 +91,8 @@ def main(argv: Sequence[str] | None = None, open_session: OpenSession = connect_
         return Exit.PAUSED
     except SeimigrateError as error:
         code = _exit_of(error)
-        shell.complain(error.message, error.hint, code)
+        again = "then the same command again goes on" if shell.acting and isinstance(error, ApiError) else ""
+        shell.complain(error.message, "; ".join(filter(None, (error.hint, again))), code)
         return code
     except Exception as error:
         if shell.verbose:

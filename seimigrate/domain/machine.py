@@ -96,6 +96,8 @@ def _settle(at: Situation) -> Action | None:
         return None
     if at.seen.performed == intent:
         return Note(at.record.settled(at.now, done=True))
+    if at.seen.denied:
+        return at.denied(f"writing its {intent.kind}" if intent.do is Do.PATCH else "replacing its pod")
     return {Do.PATCH: _settle_patch, Do.REPLACE: _settle_replace, Do.MARK_READY: _settle_mark}[intent.do](at, intent)
 
 
@@ -187,7 +189,7 @@ def _check(at: Situation) -> Action:
         return judge
     found = checks.blockers(at.seen, at.plan, accepted=at.record.accepted)
     if found:
-        return _blocked(at, *(f"{b.code}: {b.reason}" for b in found))
+        return at.block(*(f"{b.code}: {b.reason}" for b in found))
     if (ask := at.ask(Question.TASKS)) is not None:
         return ask
     answer = at.answer(Question.TASKS)
@@ -195,22 +197,14 @@ def _check(at: Situation) -> Action:
     if tasks is None:
         if not at.late(at.plan.deadlines.gate):
             return Wait("the sidecar to tell its tasks", RECHECK)
-        return _blocked(at, f"tasks-unknown: the sidecar did not tell its tasks ({_what(answer)})")
+        return at.block(f"tasks-unknown: the sidecar did not tell its tasks ({_what(answer)})")
     if work := checks.sidecar_work(tasks):
-        return _blocked(at, f"sidecar-task: {work} is in progress")
+        return at.block(f"sidecar-task: {work} is in progress")
     return Note(replace(at.record.at_stage(StageName.EXPOSE, at.now), was_ready=True))
 
 
 def _what(answer: seen.Answer) -> str:
     return answer.reason or f"status {answer.status}"
-
-
-def _blocked(at: Situation, *reasons: str) -> Action:
-    """Let a node be that cannot be moved now; one that an earlier way has changed is not brought back for that."""
-    if at.record.touched:
-        return at.pause("; ".join(reasons))
-    record = at.record.turning_back("; ".join(reasons), at.now)
-    return Note(replace(record, failure=None, blocked=reasons))
 
 
 def _write(at: Situation) -> Action | None:

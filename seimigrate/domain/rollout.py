@@ -67,6 +67,24 @@ class Situation:
         """Stop here, as it is: a person decides."""
         return Note(self.record.ended(Outcome.PAUSED, reason))
 
+    def block(self, *reasons: str) -> Action:
+        """Let a node be that cannot be moved now; one that an earlier way has changed is not brought back for that."""
+        if self.record.touched:
+            return self.pause("; ".join(reasons))
+        record = self.record.turning_back("; ".join(reasons), self.now)
+        return Note(replace(record, failure=None, blocked=reasons))
+
+    def denied(self, what: str) -> Action:
+        """Give up what somebody's admission policy does not let us do: it was not done, and would not be next time."""
+        record, reason = self.record, f"{what} was denied: {self.seen.denied}"
+        if record.intent is not None and record.asked in record.intent.changes:
+            record = replace(record, asked=None)  # the controller was never asked: its label as it is says nothing
+        if record.direction is Direction.FORWARD and record.stage is StageName.HOLD:
+            return self.block(f"denied: {reason}")
+        if record.direction is Direction.FORWARD and record.stage is StageName.RELEASE:
+            return Note(replace(record, intent=None).ended(Outcome.DONE_HELD, reason))
+        return replace(self, record=record).fail(reason)
+
     def intend(self, intent: Intent) -> Action:
         """Journal a write that is about to happen."""
         return Note(self.record.intending(intent, self.now))
@@ -76,7 +94,7 @@ class Situation:
         proven = self.seen.hold.proven
         if not self.record.holds or (proven is not None and self.now - proven < PROOF_LASTS):
             return None
-        return ProveHold()
+        return self.denied("a trial of the hold") if self.seen.denied else ProveHold()
 
     def ask(self, *questions: Question) -> Action | None:
         """Ask for the answers that are missing or old, ``None`` if all are there."""

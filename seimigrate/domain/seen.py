@@ -81,8 +81,9 @@ class Surroundings:
 class Seen:
     """One node as the cluster shows it now.
 
-    ``performed`` is the intent that this process has just carried out; ``refused`` tells that the last eviction
-    was refused; ``progress`` is when the node was last seen to get further, in seconds since 1970.
+    ``performed`` is the intent that this process has just carried out; ``denied`` is what an admission policy said
+    that did not let it; ``refused`` tells that the last eviction was refused; ``progress`` is when the node was last
+    seen to get further, in seconds since 1970.
     """
 
     seinode: Object | None
@@ -93,6 +94,7 @@ class Seen:
     answers: Mapping[Question, Answer] = field(default_factory=dict)
     around: Surroundings = Surroundings()
     performed: Intent | None = None
+    denied: str = ""
     refused: bool = False
     progress: float = 0.0
     judgement: Judgement | None = None

@@ -89,7 +89,8 @@ class HoldKeeper:
         """See whether changes of a node's objects under the controller's field manager are denied.
 
         They are dry runs: nothing changes if they are not. Two are sent of each, since each API server has its own
-        view of the policies, and each dry run goes by a connection of its own.
+        view of the policies, and each dry run goes by a connection of its own. Raises ``Denied`` where somebody else's
+        policy was faster than ours to refuse one: then there is no telling.
         """
         tried = [(Kind.STATEFUL_SET, statefulset, _denied_change(statefulset))]
         if service is not None:
@@ -109,7 +110,9 @@ class HoldKeeper:
                 dry_run=True,
             )
         except Denied as denied:
-            return holding.DENIAL in denied.message
+            if holding.DENIAL not in denied.message:
+                raise
+            return True
         return False
 
 

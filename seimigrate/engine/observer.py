@@ -33,6 +33,7 @@ class Memory:
     answers: dict[Question, Answer] = field(default_factory=dict)
     proven: float | None = None
     performed: Intent | None = None
+    denied: str = ""
     refused_at: float | None = None
     score: tuple[str, int] = ("", 0)
     progress: float = 0.0
@@ -76,6 +77,7 @@ class Observer:
             answers=dict(memory.answers),
             around=surroundings(self._view, namespace, pod),
             performed=memory.performed,
+            denied=memory.denied,
             refused=memory.refused_at is not None and now - memory.refused_at < RECHECK,
             progress=memory.progress,
             judgement=memory.judgement,

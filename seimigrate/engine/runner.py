@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, assert_never
 
 from seimigrate.domain import changes as changing
-from seimigrate.domain import machine, ownership, paths, seen
+from seimigrate.domain import holding, machine, ownership, paths, seen
 from seimigrate.domain.actions import Action, Ask, Fence, Judge, Note, Perform, ProveHold, Relabel, Stop, Wait
 from seimigrate.domain.changes import Change, ConflictingChange
 from seimigrate.domain.kinds import FENCE_ANNOTATION, HOLD_LABEL, HOLD_PATH, MANAGER, Kind, Object
@@ -18,7 +18,7 @@ from seimigrate.domain.plan import Plan
 from seimigrate.domain.record import Do, Intent, Record
 from seimigrate.domain.seen import Question, Seen
 from seimigrate.engine import asking
-from seimigrate.engine.errors import Conflict, NotFound, Refused, SeimigrateError, Unreachable
+from seimigrate.engine.errors import Conflict, Denied, NotFound, Refused, SeimigrateError, Unreachable
 from seimigrate.engine.journal import Journal
 from seimigrate.engine.observer import Observer
 from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View
@@ -113,7 +113,8 @@ class Runner:
         self._ports.lock.check()
         match action:
             case Note():
-                self._observer.memory(record.namespace, record.name).performed = None
+                memory = self._observer.memory(record.namespace, record.name)
+                memory.performed, memory.denied = None, ""
                 return Stepped(self._journal.save(action.record))
             case Perform():
                 return self._write(record, lambda: self._perform(record, view, action.intent))
@@ -156,6 +157,8 @@ class Runner:
                 ) from error
             self._refresh(record)
             return Stepped(record, CONFLICT_WAIT)
+        except Denied as error:
+            raise Denied(f"{record.key}: {error.message}", hint=error.hint) from error
 
     def _refresh(self, record: Record) -> None:
         for kind, name in (
@@ -170,8 +173,13 @@ class Runner:
     def _perform(self, record: Record, view: Seen, intent: Intent) -> None:
         memory = self._observer.memory(record.namespace, record.name)
         done = {Do.PATCH: self._patch, Do.REPLACE: self._replace, Do.MARK_READY: self._mark_ready}[intent.do]
-        if done(record, view, intent):
-            memory.performed = intent
+        try:
+            if done(record, view, intent):
+                memory.performed = intent
+        except Denied as error:
+            if holding.DENIAL in error.message:
+                raise  # our own policy, against us: whoever we are, we may not go on
+            memory.denied = error.message
 
     def _patch(self, record: Record, view: Seen, intent: Intent) -> bool:
         kind = KINDS[intent.kind]
@@ -251,7 +259,12 @@ class Runner:
         assert view.statefulset is not None
         now = self._ports.clock.now()
         memory = self._observer.memory(record.namespace, record.name)
-        if self._hold.prove(view.statefulset, view.service):
+        try:
+            proven = self._hold.prove(view.statefulset, view.service)
+        except Denied as error:
+            memory.denied = error.message
+            return Stepped(record)
+        if proven:
             memory.proven, memory.unproven_since = now, None
             return Stepped(record)
         memory.unproven_since = now if memory.unproven_since is None else memory.unproven_since

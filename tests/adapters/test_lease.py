@@ -12,7 +12,7 @@ from seimigrate.adapters.api import ApiCluster
 from seimigrate.adapters.clock import SystemClock
 from seimigrate.adapters.lease import LeaseLock
 from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
-from seimigrate.engine.errors import LockedByAnother, Unreachable
+from seimigrate.engine.errors import LockedByAnother, Unauthorized, Unreachable
 from tests.adapters.helpers import wait_until
 
 SECONDS = 1.5
@@ -33,13 +33,15 @@ class Faulty:
 
     def __init__(self, cluster: ApiCluster) -> None:
         self._cluster = cluster
-        self.down = False
+        self.down = self.expired = False
         self.deaf = 0
         self.writes = 0
 
     def replace(self, kind: Kind, body: Object) -> Object:
         if self.down:
             raise Unreachable("down")
+        if self.expired:
+            raise Unauthorized("the API server does not accept our credentials")
         answer = self._cluster.replace(kind, body)
         self.writes += 1
         if self.deaf:
@@ -176,6 +178,26 @@ def test_without_renewals_the_lock_runs_out_by_itself(cluster: ApiCluster, locki
     wait_until(lambda: is_lost(lock), "the end of the lock's time")
     with pytest.raises(LockedByAnother, match="ran out"):
         lock.check()
+
+
+def test_where_the_credentials_run_out_before_the_lock_does_that_is_what_is_said(
+    cluster: ApiCluster, locking: Locking
+) -> None:
+    faulty = Faulty(cluster)
+    lock = locking("one", on=faulty)
+    lock.acquire()
+    faulty.expired = True
+
+    def told() -> bool:
+        try:
+            lock.check()
+        except Unauthorized:
+            return True
+        return False
+
+    wait_until(told, "the end of the lock's time")
+    faulty.expired = False
+    wait_until(lambda: not told(), "a renewal with good credentials")
 
 
 def test_a_renewal_whose_answer_got_lost_is_known_again(cluster: ApiCluster, locking: Locking) -> None:

@@ -198,6 +198,26 @@ def test_a_bug_is_one_line_and_a_traceback_only_if_asked_for(world: World) -> No
     assert "Traceback" in told.err
 
 
+def test_a_token_that_expires_in_the_middle_is_1_and_the_same_command_goes_on(world: World) -> None:
+    expired: list[bool] = []
+
+    def expire(request: Request) -> None:
+        if request.user == world.cluster.user and (request.verb == "evict" or expired):
+            expired.append(True)
+            raise Unauthorized("the API server does not accept our credentials", hint="try: kubectl auth whoami")
+
+    world.swap_controller("old")
+    world.cluster.before_request = expire
+    session = WorldSession(world)
+    told = say(session, "apply", "--unguarded", *GO, "--yes")
+    assert is_one_error(told, 1, "error: the API server does not accept our credentials\n")
+    assert "  hint: try: kubectl auth whoami; then the same command again goes on\n" in told.err
+    world.cluster.before_request = None
+    status = say(session, "status", *SPLIT, "-o", "json").json["nodes"][0]
+    assert (status["stage"], status["outcome"], status["held"]) == ("ready", None, True)
+    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_in_the_middle_is_5_and_safe(world: World, number: signal.Signals) -> None:
     def interrupt(request: Request) -> None:

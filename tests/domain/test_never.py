@@ -25,6 +25,7 @@ from seimigrate.domain.plan import Failure, Plan, StageName, Strategy
 from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
 from seimigrate.domain.rollout import PROOF_LASTS, RECHECK
 from seimigrate.domain.seen import Answer, Hold, Judgement, Question, Seen
+from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.objects import copy_json
 from seimigrate.simulation.sidecar import HEALTH_ROUTES
 from seimigrate.simulation.world import SPLIT_IMAGE
@@ -45,7 +46,8 @@ class Moment(NamedTuple):
         view = self.seen
         there = [name for name in ("seinode", "statefulset", "service", "pod") if getattr(view, name) is not None]
         labels = seen.labels(view.statefulset)
-        return f"{self.record}, {there}, {labels}, {view.hold}, {view.answers}, refused={view.refused}, now={self.now}"
+        no = f"refused={view.refused}, denied={view.denied}"
+        return f"{self.record}, {there}, {labels}, {view.hold}, {view.answers}, {no}, now={self.now}"
 
 
 PLANS = (make_plan(), make_plan(failure=Failure(node="pause")))
@@ -65,6 +67,11 @@ def _recorded(found: list[Moment]) -> Iterator[None]:
         yield
     finally:
         machine.next_action = decide
+
+
+def _denies(verb: str) -> Callable[[Request], bool]:
+    """Tell somebody's policy against each write of that sort, the trials of the hold and the labels left out."""
+    return lambda r: r.verb == verb and not r.dry_run and (verb != "patch" or "/spec/" in str(r.body))
 
 
 @lru_cache(maxsize=1)
@@ -87,6 +94,10 @@ def moments() -> tuple[Moment, ...]:
         refused = Scene()
         refused.budget(0)
         refused.apply()
+        for verb in ("patch", "evict"):
+            denied = Scene()
+            denied.watchdog.denies = _denies(verb)
+            denied.apply()
     distinct = [m for i, m in enumerate(found) if not i or m.record != found[i - 1].record or m.seen.pod is None]
     return tuple(distinct)
 
@@ -270,7 +281,8 @@ def _other_around(draw: st.DrawFn, m: Moment) -> Moment:
     task = {"metadata": {"name": "t"}, "spec": {"target": {"nodeRef": {"name": m.record.name}}}}
     around = replace(m.seen.around, **{draw(st.sampled_from(["tasks", "workflows"])): (task,)})
     refused, progress = draw(st.booleans()), draw(_times(m.now))
-    return m._replace(seen=replace(m.seen, around=around, refused=refused, progress=progress))
+    denied = draw(st.sampled_from(["", "", "not on Fridays"]))
+    return m._replace(seen=replace(m.seen, around=around, refused=refused, denied=denied, progress=progress))
 
 
 def _other_judgement(draw: st.DrawFn, m: Moment) -> Moment:

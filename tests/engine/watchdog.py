@@ -11,6 +11,7 @@ from typing import Any
 
 from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, JOURNAL_PREFIX, Kind, Object
 from seimigrate.domain.record import Direction, Do, Record
+from seimigrate.engine.errors import Denied
 from seimigrate.engine.journal import read
 from seimigrate.engine.ports import Response
 from seimigrate.simulation.cluster import Request
@@ -21,6 +22,8 @@ from tests.judge.startable import defects
 
 WRITES = ("create", "update", "patch", "delete", "evict")
 _HOLD_PATH = "/metadata/labels/" + HOLD_LABEL.replace("/", "~1")
+DENIAL = "ValidatingAdmissionPolicy 'fridays' with binding 'fridays' denied request: not on Fridays"
+"""What the API server says where somebody else's policy denies what a run writes."""
 _HARMFUL = ("stop-seid", "reset-data", "snapshot-restore", "mark-not-ready")
 
 
@@ -37,6 +40,7 @@ class Watchdog:
         self.at_write: Callable[[], None] | None = None
         self._ours = world.cluster.user
         self.strict = True
+        self.denies: Callable[[Request], bool] = lambda request: False
         self._template = self._statefulset()["spec"]["template"]
         self._template_is_ours = False
         world.cluster.before_request = self._before
@@ -68,7 +72,9 @@ class Watchdog:
             self._reached(after=False)
             if self.strict:
                 self._judge_ours(request)
-        elif request.user == CONTROLLER_USER and request.verb == "delete":
+        if request.user == self._ours and self.denies(request):
+            raise Denied(DENIAL)
+        if request.user == CONTROLLER_USER and request.verb == "delete":
             frozen = FREEZE_LABEL in labels_of(self._statefulset())
             assert not frozen, "the controller replaces the pod of a node that moves"
 

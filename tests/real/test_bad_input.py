@@ -13,8 +13,9 @@ import yaml
 
 from seimigrate.adapters.api import path_of
 from seimigrate.domain.kinds import Kind
+from seimigrate.engine.errors import NotFound
 from seimigrate.engine.rights import AROUND, HOLD, NODES, SURVEY, Right
-from tests.commandline import ROOT, Done
+from tests.commandline import ROOT, Done, bound_to, finish
 from tests.real.scene import NAME, Scene, plan_text
 
 RULES: list[dict[str, Any]] = next(
@@ -110,6 +111,37 @@ def test_no_cluster_a_wrong_context_and_an_expired_token(scene: Scene, tmp_path:
         done = scene.run(command, kubeconfig=expired)
         refused(scene, done, mark, "credentials")
         assert "of-yesterday" not in done.out + done.err
+
+
+def test_a_token_that_expires_in_the_middle_is_told_and_the_next_run_goes_on(scene: Scene, tmp_path: Path) -> None:
+    admin, switches = scene.controlplane.admin, scene.models.kubelet.switches(scene.namespace, NAME)
+    accounts = f"/api/v1/namespaces/{scene.namespace}/serviceaccounts"
+    admin.request("POST", accounts, body={"metadata": {"name": "shortlived"}})
+    token = admin.request("POST", f"{accounts}/shortlived/token", body={"spec": {"expirationSeconds": 600}})
+    kubeconfig = scene.controlplane.kubeconfig("nobody", tmp_path / "k", token=token["status"]["token"])
+    with bound_to(admin, "seimigrate", f"system:serviceaccount:{scene.namespace}:shortlived"):
+        run = scene.start("apply", kubeconfig=kubeconfig)
+        scene.wait_for(lambda: stage_of(scene) not in (None, "hold", "check"), "the node to be on its way")
+        switches.stays_unready = True
+        admin.request("DELETE", f"{accounts}/shortlived")  # and with it the token, within seconds
+        done = finish(run)
+    assert done.code == 1, (done.out, done.err)
+    assert done.err.count("error:") == 1, done.err
+    assert "error: the API server does not accept our credentials" in done.err
+    assert "the same command again goes on" in done.err
+    assert token["status"]["token"] not in done.out + done.err
+    assert scene.record["outcome"] is None
+    switches.stays_unready = False
+    assert scene.run("apply").code == 9
+    assert scene.run("rollback").code == 0
+    assert scene.ours() == []
+
+
+def stage_of(scene: Scene) -> object:
+    try:
+        return scene.record["stage"]
+    except NotFound:
+        return None
 
 
 def test_no_nodes_and_a_node_that_is_not_there(scene: Scene) -> None:
