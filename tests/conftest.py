@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,13 +68,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many tests ran on something real; CI reads these lines."""
+    """Say in a line each what was not run and why, and how many tests ran on something real; CI reads these lines."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for reason, number in reasons.most_common():
+        terminalreporter.write_line(f"not run: {number} test{'s' if number > 1 else ''}: {reason}")
 
     def count(outcome: str, marker: str) -> int:
         reports = terminalreporter.stats.get(outcome, [])
         return len({report.nodeid for report in reports if marker in getattr(report, "keywords", {})})
 
     for marker, what in REAL.items():
-        passed, skipped = count("passed", marker), count("skipped", marker)
-        if passed or skipped:
-            terminalreporter.write_line(f"{what}: {passed} passed, {skipped} skipped")
+        passed, left_out = count("passed", marker), count("skipped", marker)
+        if passed or left_out:
+            terminalreporter.write_line(f"{what}: {passed} passed, {left_out} skipped")
