@@ -94,9 +94,14 @@ def _name(event: Object, target: Object) -> str:
 
 
 def denied(events: Iterable[Object], user: str) -> list[str]:
-    """Give every request of a user that the API server refused for want of a right or of credentials."""
+    """Give every request of a user that the API server refused for want of a right or of credentials.
+
+    An admission policy may answer 403, too: then the authorizer had allowed it.
+    """
     return [
         f"{event['responseStatus']['code']} {event['verb']} {event['requestURI']}"
         for event in events
-        if event["user"]["username"] == user and event["responseStatus"]["code"] in (401, 403)
+        if event["user"]["username"] == user
+        and event["responseStatus"]["code"] in (401, 403)
+        and (event.get("annotations") or {}).get("authorization.k8s.io/decision") != "allow"
     ]

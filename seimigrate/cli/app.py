@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import signal
 import sys
 import threading
@@ -76,6 +77,7 @@ app.add_typer(_policy, name="policy")
 def main(argv: Sequence[str] | None = None, open_session: OpenSession = connect_session) -> int:
     """Run a command and give its exit code; ``open_session`` says which cluster there is."""
     shell = Shell(open_session)
+    _leave_no_core()
     prepare()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -86,9 +88,10 @@ def main(argv: Sequence[str] | None = None, open_session: OpenSession = connect_
     except SystemExit as ended:
         return _code(ended.code)
     except Interrupted:
+        code = Exit.TERMINATED if shell.terminated else Exit.PAUSED
         safe = "that is safe, and the same command again goes on" if shell.acting else "nothing was changed"
-        shell.complain(f"interrupted: {safe}", "seimigrate status shows how things are" if shell.acting else "", 5)
-        return Exit.PAUSED
+        shell.complain(f"interrupted: {safe}", "seimigrate status shows how things are" if shell.acting else "", code)
+        return code
     except SeimigrateError as error:
         code = _exit_of(error)
         again = "then the same command again goes on" if shell.acting and isinstance(error, ApiError) else ""
@@ -102,6 +105,17 @@ def main(argv: Sequence[str] | None = None, open_session: OpenSession = connect_
         shell.complain(f"unexpected {type(error).__name__}: {told}", hint, Exit.ERROR)
         return Exit.ERROR
     return Exit.DONE
+
+
+def _leave_no_core() -> None:
+    """Let no crash write this process's memory down, as there are tokens in it; nor that of what it starts.
+
+    One byte is less than any core. With no byte, a program that the kernel hands cores to would still get one: only one
+    byte keeps it from that (Linux, fs/coredump.c).
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    limit = 0 if most == 0 else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
 
 def _own_name() -> str:
@@ -129,9 +143,10 @@ def _signals(shell: Shell) -> Iterator[None]:
         yield
         return
 
-    def stop(_number: int, _frame: object) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
+    def stop(number: int, _frame: object) -> None:
+        shell.terminated = number == signal.SIGTERM
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
         if shell.on_stop is None:
             raise Interrupted
         sys.stderr.write("stops after the step that is being done; ^C again leaves at once\n")

@@ -22,6 +22,7 @@ class Exit(IntEnum):
     LOCKED = 7
     FAILED = 8
     HELD = 9
+    TERMINATED = 143
 
 
 _WORST_FIRST = (Exit.FAILED, Exit.ROLLED_BACK, Exit.PAUSED, Exit.HELD)

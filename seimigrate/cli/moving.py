@@ -25,7 +25,7 @@ from seimigrate.cli.options import (
 )
 from seimigrate.cli.orders import Orders
 from seimigrate.cli.session import Session
-from seimigrate.cli.shell import Shell, leave, shell_of
+from seimigrate.cli.shell import Interrupted, Shell, leave, shell_of
 from seimigrate.domain import beginning
 from seimigrate.domain.plan import Plan, StageName
 from seimigrate.domain.prospect import Prospect
@@ -55,12 +55,20 @@ def apply(
     saved: Annotated[
         str | None, typer.Argument(metavar="[FILE]", show_default=False, help="A plan saved by: plan --out FILE.")
     ] = None,
+    job: Annotated[
+        bool,
+        typer.Option("--job", help="Be a pod of FILE's Job: what was paused stays paused, what ended stays ended."),
+    ] = False,
     break_glass: Annotated[
         str | None,
         typer.Option("--break-glass", metavar="DIR", help="First write down every way back for people with kubectl."),
     ] = None,
 ) -> None:
     """Cut nodes over, canaries first, within budgets; run again, it goes on."""
+    if job and saved is None:
+        raise UsageError(
+            "--job needs a saved plan to tell one Job from another", hint="save one: seimigrate plan --out FILE"
+        )
     shell, told, session, found = begin(
         ctx, lambda: orders.read(target, file, way, saved), acting, connect, output, [controller, calling]
     )
@@ -94,7 +102,12 @@ def apply(
         strategy=strategy,
         ways=ways,
         selection=found,
-        work=lambda run: run.apply(found.keys, told.saved.waves if told.saved else None, told.canary),
+        work=lambda run: run.apply(
+            found.keys,
+            told.saved.waves if told.saved else None,
+            told.canary,
+            told.saved.digest if job and told.saved else "",
+        ),
         holds=hold is HoldBy.JUDGE,
         accepted=told.accepted,
         gated=True,
@@ -108,7 +121,10 @@ def apply(
         if guard:
             afterwards.look_after([(r.namespace, r.name) for r in ended.results])
 
-    leave(exits.of_apply(carrying.carry(shell, session, errand, accounts, pods, acting, then).results))
+    ended = carrying.carry(shell, session, errand, accounts, pods, acting, then)
+    if shell.terminated:
+        raise Interrupted  # while it guarded what it left held: somebody else has to, perhaps this command again
+    leave(exits.of_apply(ended.results))
 
 
 def hold(

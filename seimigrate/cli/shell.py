@@ -26,12 +26,16 @@ class Interrupted(BaseException):
 
 @dataclass
 class Shell:
-    """One call of the program; ``acting`` tells whether it may have changed anything yet."""
+    """One call of the program; ``acting`` tells whether it may have changed anything yet.
+
+    ``terminated`` tells that SIGTERM came: whatever runs processes wants this one to end, and may start it again.
+    """
 
     open_session: OpenSession
     json: bool = False
     verbose: bool = False
     acting: bool = False
+    terminated: bool = False
     on_stop: Callable[[], None] | None = None
 
     @contextlib.contextmanager

@@ -64,10 +64,18 @@ class SavedPlan:
     plan: Plan
     words: tuple[str, ...] = ()
 
+    @property
+    def digest(self) -> str:
+        """Give what tells this saved plan from every other."""
+        return _digest(self._content())
+
     def to_json(self) -> str:
         """Write the file's text."""
-        content = {**asdict(self), "plan": self.plan.model_dump(mode="json", by_alias=True)}
+        content = self._content()
         return json.dumps({"kind": KIND, "version": VERSION, "digest": _digest(content), "content": content}, indent=1)
+
+    def _content(self) -> dict[str, Any]:
+        return {**asdict(self), "plan": self.plan.model_dump(mode="json", by_alias=True)}
 
 
 _READER = TypeAdapter(SavedPlan)

@@ -1,6 +1,6 @@
 """What a run must be allowed to do, asked before it does anything: a missing rule is named while nothing has changed.
 
-``deploy/rbac.yaml`` grants exactly these, and what plan, status and verify read.
+``deploy/rbac.yaml`` grants people exactly these, and what plan, status and verify read; ``deploy/apply`` the Job.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ KEEP = ("get", "create", "update")
 
 NODES = (
     Right(LOOK, Kind.SEI_NODE, Where.NODES),
-    Right(LOOK, Kind.SEI_NODE_TASK, Where.NODES),
-    Right(LOOK, Kind.SEI_NODE_WORKFLOW, Where.NODES),
-    Right(LOOK, Kind.DISRUPTION_BUDGET, Where.NODES),
+    Right(WATCH, Kind.SEI_NODE_TASK, Where.NODES),
+    Right(WATCH, Kind.SEI_NODE_WORKFLOW, Where.NODES),
+    Right(WATCH, Kind.DISRUPTION_BUDGET, Where.NODES),
     Right((*LOOK, "patch"), Kind.STATEFUL_SET, Where.NODES),
     Right((*LOOK, "patch"), Kind.SERVICE, Where.NODES),
     Right((*LOOK, "patch", "delete"), Kind.POD, Where.NODES),
@@ -61,7 +61,7 @@ SURVEY = (
 
 AROUND = (
     Right(LOOK, Kind.NODE, Where.CLUSTER),
-    Right(LOOK, Kind.DEPLOYMENT, Where.CLUSTER),
+    Right(WATCH, Kind.DEPLOYMENT, Where.CLUSTER),
     Right(("list", "watch", *KEEP), Kind.CONFIG_MAP, Where.SYSTEM),
     Right(KEEP, Kind.LEASE, Where.SYSTEM),
 )
@@ -136,5 +136,6 @@ def require(reviewer: Reviewer, namespaces: Sequence[str], *, holds: bool, gates
     if lacking:
         raise Forbidden(
             "you may not do what this needs; missing: " + "; ".join(lacking),
-            hint="bind ClusterRole seimigrate of deploy/rbac.yaml to your user; nothing was changed",
+            hint="nothing was changed; bind ClusterRole seimigrate of deploy/rbac.yaml to your user, "
+            "or for the Job: kubectl apply -k deploy/apply",
         )

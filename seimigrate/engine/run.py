@@ -181,18 +181,23 @@ class Run:
     # Forwards.
 
     def apply(
-        self, keys: Sequence[Key], waves: Sequence[Wave] | None = None, canary: str | None = None
+        self,
+        keys: Sequence[Key],
+        waves: Sequence[Wave] | None = None,
+        canary: str | None = None,
+        job: str = "",
     ) -> list[Result]:
         """Carry nodes forwards, by canaries and waves, as fast as the plan's budgets allow.
 
-        A campaign over the same nodes that an earlier run left goes on where it was. Raises ``SeimigrateError`` if a
-        node is still on its way that is not among those asked for, and ``UsageError`` for one that is not there.
+        A campaign over the same nodes that an earlier run left goes on where it was; that of the same ``job`` also
+        stays paused, or at its end. Raises ``SeimigrateError`` if a node is still on its way that is not among those
+        asked for, and ``UsageError`` for one that is not there.
         """
         left = self._left_on_their_way(keys)
         mustered = muster.muster(self._observer, self._journal, self._survey, self._plan, self._options, keys)
         for key in mustered.done:
             self._results["/".join(key)] = Result(*key, nothing_to_do=True)
-        campaign = self._campaign(mustered, waves, canary, left)
+        campaign = self._campaign(mustered, waves, canary, left, job)
         self.keep(campaign, tuple(left))
         for name in left:
             begun = self.begin(name, campaign)
@@ -216,15 +221,18 @@ class Run:
         return left
 
     def _campaign(
-        self, mustered: muster.Muster, waves: Sequence[Wave] | None, canary: str | None, left: Sequence[str]
+        self, mustered: muster.Muster, waves: Sequence[Wave] | None, canary: str | None, left: Sequence[str], job: str
     ) -> Campaign:
         """Give the campaign that an earlier run left over these nodes, or a new one."""
         last = self._record().campaign
+        if last is not None and job and last.job == job:
+            # Its pod was lost: nobody has said since that it shall go on, or begin anew.
+            return last
         if last is not None and last.unfinished(left) and mustered.same(last):
             # Who says apply again wants it to go on.
-            return replace(last, paused="")
+            return replace(last, paused="", job=job)
         chosen = tuple(waves) if waves is not None else mustered.arrange(self._plan, canary)
-        return Campaign(chosen, signing=last.signing if last is not None else {})
+        return Campaign(chosen, signing=last.signing if last is not None else {}, job=job)
 
     def _drive(self) -> Drive:
         company = self._company

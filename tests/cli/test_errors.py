@@ -218,8 +218,10 @@ def test_a_token_that_expires_in_the_middle_is_1_and_the_same_command_goes_on(wo
     assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_in_the_middle_is_5_and_safe(world: World, number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 5), (signal.SIGTERM, 143)])
+def test_an_interruption_in_the_middle_is_safe_and_its_code_says_whose_it_was(
+    world: World, number: signal.Signals, code: int
+) -> None:
     def interrupt(request: Request) -> None:
         if request.verb == "evict" or (request.kind is Kind.POD and request.verb in ("create", "delete")):
             world.cluster.before_request = None
@@ -230,7 +232,7 @@ def test_an_interruption_in_the_middle_is_5_and_safe(world: World, number: signa
     world.cluster.before_request = interrupt
     session = WorldSession(world)
     told = say(session, "apply", "--unguarded", *GO, "--yes")
-    assert told.code == 5
+    assert told.code == code
     assert "error: interrupted: that is safe, and the same command again goes on\n" in told.err
     assert signal.getsignal(number) is before
     status = say(session, "status", *SPLIT)

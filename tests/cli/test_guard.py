@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from datetime import UTC, datetime
 
 import pytest
@@ -165,6 +166,22 @@ def test_who_ends_the_guarding_is_told_that_the_nodes_are_unguarded(world: World
     warned = [line for line in told.err.splitlines() if "held and NOT guarded now" in line]
     assert ["sei/full-0" in line for line in warned] == [True]
     assert "seimigrate guard" in told.err
+
+
+def test_who_is_asked_to_end_while_it_guards_ends_as_one_that_is_to_be_started_again(world: World) -> None:
+    looked = 0
+
+    def end(request: Request) -> None:
+        nonlocal looked
+        if request.kind is Kind.LEASE and request.name == "seimigrate-guard":
+            looked += 1
+            if looked == 10:
+                signal.raise_signal(signal.SIGTERM)
+
+    world.cluster.before_request = end
+    told = say(WorldSession(world), "apply", *GO, "--yes", "-o", "json")
+    assert told.code == 143
+    assert "held and NOT guarded now" in told.err
 
 
 def test_a_node_that_was_handed_back_needs_no_guard(world: World) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from seimigrate.domain.kinds import HOLD_LABEL, Kind
+from seimigrate.domain.kinds import HOLD_LABEL, SYSTEM_NAMESPACE, Kind
 from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.world import SPLIT_IMAGE, World
 from tests.cli.world import GO, SEI, WorldSession, say
-from tests.engine.watchdog import Interrupted
+from tests.engine.watchdog import WRITES, Interrupted
 
 
 @pytest.fixture
@@ -69,6 +69,72 @@ def test_a_saved_plan_goes_on_where_it_was_interrupted(world: World, file: str) 
         say(WorldSession(world), "apply", file, "--yes", "--unguarded")
     told = say(WorldSession(world), "apply", file, "--yes", "--unguarded", "-o", "json")
     assert {node["outcome"] for node in told.json["nodes"]} == {"done-held"}
+
+
+def test_a_jobs_next_pod_stays_paused_and_who_types_the_command_goes_on(world: World, file: str) -> None:
+    """The first pod is lost with a node on its way; a person had paused the run just before."""
+    apply = ("apply", file, "--yes", "--unguarded", "-o", "json")
+    die(world, lambda request: request.verb == "evict")
+    with pytest.raises(Interrupted):
+        say(WorldSession(world), *apply, "--job")
+    pause_the_record(world)
+    late = world.clock.now() + 3600
+    die(world, lambda request: world.clock.now() > late)
+    with pytest.raises(Interrupted):
+        say(WorldSession(world), *apply, "--job")
+    assert {name: outcome(world, name) for name in ("full-0", "validator-0")} == {
+        "full-0": "done-held",
+        "validator-0": None,
+    }
+    told = say(WorldSession(world), *apply)
+    assert told.code == 9
+    assert {node["outcome"] for node in told.json["nodes"]} == {"done-held"}
+
+
+def test_a_jobs_next_pod_does_not_try_again_what_came_to_its_end(world: World, file: str) -> None:
+    world.kubelet.settings.broken_images.add(SPLIT_IMAGE)
+    apply = ("apply", file, "--yes", "--unguarded", "-o", "json")
+    assert say(WorldSession(world), *apply, "--job").code == 6
+    world.cluster.requests.clear()
+    told = say(WorldSession(world), *apply, "--job")
+    written = {(request.kind, request.name) for request in world.cluster.requests if request.verb in WRITES}
+    assert told.code == 6
+    assert [node["outcome"] for node in told.json["nodes"]][:1] == ["rolled-back"]
+    assert Kind.STATEFUL_SET not in {kind for kind, _ in written}
+    assert Kind.POD not in {kind for kind, _ in written}
+    world.kubelet.settings.broken_images.clear()
+    assert say(WorldSession(world), *apply).code == 9
+
+
+def test_a_job_without_a_saved_plan_is_a_usage_error(world: World) -> None:
+    told = say(WorldSession(world), "apply", *GO, "--job", "--yes")
+    assert told.code == 2
+    assert "--job needs a saved plan" in told.err
+
+
+def die(world: World, when: Callable[[Request], bool]) -> None:
+    """Let the next process be killed after a request."""
+
+    def killed(request: Request) -> None:
+        if when(request):
+            world.cluster.after_request = None
+            raise Interrupted
+
+    world.cluster.after_request = killed
+
+
+def pause_the_record(world: World) -> None:
+    """Leave the run's record as one leaves it that a person has paused."""
+    body = world.cluster.objects[Kind.CONFIG_MAP][SYSTEM_NAMESPACE, "seimigrate-run"]
+    record = json.loads(body["data"]["record"])
+    record["campaign"]["paused"] = "by ann@there:1"
+    world.cluster.put(Kind.CONFIG_MAP, body | {"data": {"record": json.dumps(record)}})
+
+
+def outcome(world: World, name: str) -> str | None:
+    """Give how a node came out by its journal, None if it never set out."""
+    body = world.cluster.objects[Kind.CONFIG_MAP].get((SEI, f"seimigrate-{name}"))
+    return None if body is None else str(json.loads(body["data"]["record"])["outcome"])
 
 
 def _podlabels(world: World) -> None:

@@ -1,14 +1,18 @@
-"""What deploy/ ships: the guard has the rights that it asks for and no others that matter, and a hardened pod."""
+"""What deploy/ ships: guard and Job have the rights that they ask for and no others, and hardened pods."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
-from seimigrate.domain.kinds import SYSTEM_NAMESPACE
-from seimigrate.engine.rights import GUARD, Where
+from seimigrate.cli.exits import Exit
+from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind
+from seimigrate.engine.rights import AROUND, GUARD, HOLD, NODES, SURVEY, Right, Where, missing
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 
@@ -46,26 +50,107 @@ def test_the_guard_can_change_nothing_but_its_lease_and_its_journal() -> None:
     assert not any("secrets" in rule["resources"] for rule in near + rules("ClusterRole"))
 
 
-def test_the_guards_pod_is_not_root_and_its_root_is_read_only() -> None:
-    [deployment] = [o for o in objects() if o["kind"] == "Deployment"]
-    assert deployment["metadata"]["namespace"] == SYSTEM_NAMESPACE
-    pod = deployment["spec"]["template"]["spec"]
+@pytest.mark.parametrize(("kind", "command"), [("Deployment", "guard"), ("Job", "apply")])
+def test_the_pods_are_not_root_and_their_root_is_read_only(kind: str, command: str) -> None:
+    [workload] = [o for o in objects() + job_objects() if o["kind"] == kind]
+    assert workload["metadata"]["namespace"] == SYSTEM_NAMESPACE
+    pod = workload["spec"]["template"]["spec"]
     [container] = pod["containers"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
-    assert container["args"][0] == "guard"
+    assert container["args"][0] == command
     assert "USER 65532:65532" in (DEPLOY / "Dockerfile").read_text()
 
 
-def test_the_example_for_some_namespaces_binds_in_each_what_is_bound_everywhere_else() -> None:
-    everywhere = {(o["roleRef"]["name"], *_who(o)) for o in objects() if o["kind"] == "ClusterRoleBinding"}
+class Allowed:
+    """Who may do what the Job's roles say in the cluster as a whole, but for one verb on one resource."""
+
+    def __init__(self, roles: list[dict[str, Any]], without: tuple[str, str, str, str] | None = None) -> None:
+        self._granted = {grant for role in roles for grant in verbs(role)} - {without}
+
+    def may(self, verb: str, kind: Kind, namespace: str, subresource: str = "") -> bool:
+        group, resource = kind.resource.group, kind.resource.plural
+        full = f"{resource}/{subresource}" if subresource else resource
+        places = {"": ["seimigrate-apply-cluster"], SYSTEM_NAMESPACE: ["Role"], "sei-a": ["seimigrate-apply"]}[
+            namespace
+        ]
+        return any((place, group, full, verb) in self._granted for place in [*places, "seimigrate-apply-cluster"])
+
+
+def verbs(role: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield each verb on each resource of a role, with where it holds."""
+    place = "Role" if role["kind"] == "Role" else role["metadata"]["name"]
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                for verb in rule["verbs"]:
+                    yield place, group, resource, verb
+
+
+def test_the_job_may_do_what_a_run_asks_for_and_each_verb_that_is_missing_is_named() -> None:
+    roles = [o for o in job_objects() if o["kind"] in ("ClusterRole", "Role")]
+    asked: list[Right] = [*NODES, *AROUND, *SURVEY, *HOLD]
+    assert list(missing(Allowed(roles), asked, ["sei-a"])) == []
+    silent = []
+    for role in roles:
+        for grant in verbs(role):
+            _, _, resource, verb = grant
+            told = list(missing(Allowed(roles, grant), asked, ["sei-a"]))
+            assert all(f'verb "{verb}" on resource "{resource}' in line for line in told), (grant, told)
+            silent += [] if told else [f"{verb} {resource}"]
+    # Those are not asked about, but used before anything is changed: which cluster it is, and a token for the sidecars.
+    assert silent == ["get namespaces", "create serviceaccounts/token"]
+
+
+def test_the_job_reads_no_secret_impersonates_nobody_and_gets_no_other_accounts_token() -> None:
+    given = {(resource, verb) for o in job_objects() + objects() if "rules" in o for _, _, resource, verb in verbs(o)}
+    assert not {(resource, verb) for resource, verb in given if resource == "secrets" or verb in ("impersonate", "*")}
+    tokens = [r for o in job_objects() for r in o.get("rules", []) if "serviceaccounts/token" in r["resources"]]
+    assert [rule["resourceNames"] for rule in tokens] == [["seimigrate"]]
+    assert [o["kind"] for o in job_objects() if any(rule in o.get("rules", []) for rule in tokens)] == ["Role"]
+
+
+def test_the_job_is_begun_again_after_what_may_pass_and_never_after_what_a_person_decides() -> None:
+    [job] = [o for o in job_objects() if o["kind"] == "Job"]
+    drained, ended = job["spec"]["podFailurePolicy"]["rules"]
+    assert (drained["action"], drained["onPodConditions"]) == (
+        "Ignore",
+        [{"type": "DisruptionTarget", "status": "True"}],
+    )
+    assert (ended["action"], ended["onExitCodes"]["operator"]) == ("FailJob", "In")
+    again = {Exit.DONE, Exit.ERROR, Exit.LOCKED, Exit.TERMINATED}
+    never_of_apply = {Exit.PENDING}
+    assert {*ended["onExitCodes"]["values"]} == {*Exit} - again - never_of_apply
+
+
+def job_objects() -> list[dict[str, Any]]:
+    """Give what deploy/apply has."""
+    folder = DEPLOY / "apply"
+    return [
+        body for file in _kustomization(folder)["resources"] for body in yaml.safe_load_all((folder / file).read_text())
+    ]
+
+
+def test_the_examples_for_some_namespaces_bind_in_each_what_is_bound_everywhere_else() -> None:
+    """But for those who only look, which they do at the cluster as a whole."""
+    for folder, there, kept in (
+        ("namespaces", objects(), {"seimigrate-plan"}),
+        ("apply", job_objects(), {"seimigrate-apply-cluster"}),
+    ):
+        everywhere = [o for o in there if o["kind"] == "ClusterRoleBinding" and o["metadata"]["name"] not in kept]
+        example = DEPLOY.parent / "examples" / folder
+        bindings = list(yaml.safe_load_all((example / "bindings.yaml").read_text()))
+        for namespace in ("sei-a", "sei-b"):
+            near = [o for o in bindings if o["metadata"]["namespace"] == namespace]
+            assert _bound(near) == _bound(everywhere) != set()
+        [target] = [p["target"] for p in _kustomization(example)["patches"] if p["patch"].startswith("$patch: delete")]
+        deleted = {o["metadata"]["name"] for o in there if o["kind"] == target["kind"] and _named(o, target["name"])}
+        assert deleted == {o["metadata"]["name"] for o in everywhere}
+
+
+def test_the_guard_of_the_example_is_told_which_namespaces() -> None:
     example = DEPLOY.parent / "examples" / "namespaces"
-    bindings = list(yaml.safe_load_all((example / "bindings.yaml").read_text()))
-    for namespace in ("sei-a", "sei-b"):
-        near = [o for o in bindings if o["metadata"]["namespace"] == namespace]
-        bound = {(o["roleRef"]["name"], who) for o in near for who in _who(o)}
-        assert bound == {(role, who) for role, *names in everywhere for who in names}
     [patch] = [p for p in _kustomization(example)["patches"] if p["target"]["kind"] == "Deployment"]
     [change] = yaml.safe_load(patch["patch"])
     [deployment] = [o for o in objects() if o["kind"] == "Deployment"]
@@ -74,6 +159,15 @@ def test_the_example_for_some_namespaces_binds_in_each_what_is_bound_everywhere_
 
 
 NAMED = ["-n", "sei-a", "-n", "sei-b"]
+
+
+def _bound(bindings: list[dict[str, Any]]) -> set[tuple[str, str]]:
+    return {(o["roleRef"]["name"], who) for o in bindings for who in _who(o)}
+
+
+def _named(obj: dict[str, Any], pattern: str) -> bool:
+    """Tell whether kustomize takes an object for a target: its patterns are anchored at both ends."""
+    return re.fullmatch(pattern, obj["metadata"]["name"]) is not None
 
 
 def _who(binding: dict[str, Any]) -> list[str]:

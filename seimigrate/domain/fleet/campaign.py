@@ -39,7 +39,8 @@ class Campaign:
     ``ended`` says of each node that is at an end how it came out; ``failed`` are those that count against the budget.
     ``rested`` is when the present wave's nodes had all ended. ``passed`` are its gates, and ``promoted`` tells that a
     person said to go on. ``stopped`` says why nothing starts any more, ``turning`` that nodes on their way turn back;
-    ``undo`` are nodes that have yet to go back after that.
+    ``undo`` are nodes that have yet to go back after that. ``job`` is the digest of the saved plan whose Job this is,
+    ``""`` if it is nobody's.
     """
 
     waves: tuple[Wave, ...]
@@ -54,6 +55,7 @@ class Campaign:
     stopped: str = ""
     turning: bool = False
     undo: tuple[str, ...] = ()
+    job: str = ""
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -1,0 +1,193 @@
+"""A cutover by a Job in the cluster: what becomes of it when its pods are lost, and what it was allowed to do.
+
+The stories follow each other on three nodes: a Job that fails and is not begun again, then one that loses its pods.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seimigrate.domain.kinds import FENCE_ANNOTATION, SYSTEM_NAMESPACE
+from seimigrate.engine.errors import NotFound
+from tests.cluster.conftest import OpenScene
+from tests.cluster.deployedjob import DeployedJob
+from tests.cluster.leaks import leaks, searched
+from tests.cluster.scene import POLL, Scene
+from tests.commandline import Done
+from tests.rules import grants
+
+NODES = {"full": "fullNode", "old": "archive", "val": "validator"}
+SOON = {
+    "canary": {"node": None, "soak": 3, "promote": "automatic"},
+    "order": ["mode", "chain"],
+    "waves": ["100%"],
+    "maxUnavailable": {"fleet": 1, "chain": None, "namespace": None},
+}
+
+
+@pytest.fixture(scope="module")
+def scene(open_scene: OpenScene) -> Iterator[Scene]:
+    """Give three nodes under the old controller."""
+    with open_scene() as opened:
+        opened.plan(fleet=SOON)
+        opened.add(**NODES)
+        yield opened
+        opened.judge()
+
+
+@pytest.fixture(scope="module")
+def job(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedJob]:
+    """Give the Job, which does not run before it has a plan."""
+    made = DeployedJob(scene.cluster, Path(tmp_path_factory.mktemp("job")), scene.namespace, "default")
+    try:
+        yield made
+        assert made.denied() == []
+    finally:
+        made.remove()
+
+
+def test_a_run_that_came_to_its_end_is_not_begun_again(scene: Scene, job: DeployedJob) -> None:
+    scene.fleet.switch(scene.namespace, "old", "crash.split")
+    before = scene.specs("old")
+    job.start(_save(scene, "old", first="old"))
+    scene.wait_for(lambda: job.end() is not None, "the Job to end", 240)
+    scene.fleet.unswitch(scene.namespace, "old", "crash.split")
+    [pod] = job.pods()
+    scene.told.append(job.log(pod["metadata"]["name"]))
+    print(job.end(), job.status())
+    kind, reason, message = job.end() or ("", "", "")
+    assert (kind, reason) == ("Failed", "PodFailurePolicy")
+    assert "exit code 6" in message
+    assert len(job.made()) == 1
+    assert scene.record("old")["outcome"] == "rolled-back"
+    assert scene.specs("old") == before
+
+
+def test_it_goes_on_after_each_loss_of_its_pod_and_stays_paused_until_somebody_resumes(
+    scene: Scene, job: DeployedJob
+) -> None:
+    """Killed while the first node stops, deleted while it is paused, drained while the second one stops."""
+    job.remove()
+    assert scene.run("hold").code == 0
+    scene.fleet.install("new", poll_seconds=POLL)
+    restarts = {name: scene.restarts(name) for name in NODES}
+    uids = {name: scene.uid(name) for name in NODES}
+    scene.fleet.switch(scene.namespace, "full", "stop-seconds", "50")
+    _spoil_a_policy(scene)
+    made = len(job.made())
+    job.start(_save(scene, *NODES, first="full"))
+
+    scene.wait_for(lambda: _stopping(scene, "full"), "the first node to stop", 120)
+    first = _lose(scene, job, "kill")
+    scene.fleet.unswitch(scene.namespace, "full", "stop-seconds")
+    second = _next(scene, job, first)
+    scene.wait_for(
+        lambda: _fenced(scene, "full") or scene.uid("full") != uids["full"], "the takeover of the first node"
+    )
+    assert _brake(scene, "pause").json["granted"] is True
+    assert _may_do(scene, second) == ["65532 65532", "/ False", "/opt/seimigrate False", "/plan False"]
+    scene.wait_for(lambda: scene.record("full")["outcome"] is not None, "the first node to come to its end", 120)
+    _lose(scene, job, "delete")
+    third = _next(scene, job, first, second)
+    scene.wait_for(lambda: "paused: by" in job.log(third), "the third pod to say that it is paused")
+    assert [name for name in NODES if scene.uid(name) != uids[name]] == ["full"]
+
+    scene.fleet.switch(scene.namespace, "old", "stop-seconds", "10")
+    assert _brake(scene, "resume").json["granted"] is True
+    scene.wait_for(lambda: _stopping(scene, "old"), "the second node to stop", 120)
+    _lose(scene, job, "evict")
+    _next(scene, job, first, second, third)
+    scene.fleet.unswitch(scene.namespace, "old", "stop-seconds")
+    watch = ("--watch", "-f", str(scene.cli.plan), "-o", "json")
+    follower = scene.finish(scene.start("status", *watch), 240)
+    scene.wait_for(lambda: job.end() is not None, "the Job to end", 60)
+    status = follower.json
+    print(job.end(), job.status(), status["summary"])
+    followed = [json.loads(line) for line in follower.out.splitlines()[:-1]]
+    assert follower.code == 0
+    assert {event["outcome"] for event in followed if event["event"] == "outcome"} == {"done"}
+    assert {node["outcome"] for node in status["nodes"]} == {"done"}
+    assert (job.end() or ("",))[0] == "Complete"
+    # Two were killed or deleted; the one that was drained is nobody's failure.
+    assert (len(job.made()) - made, job.status()["failed"]) == (4, 2)
+    assert {name: scene.restarts(name) - restarts[name] for name in NODES} == dict.fromkeys(NODES, 1)
+    assert [scene.ours(name) for name in NODES] == [[], [], []]
+    assert scene.killed_by_the_controller() == []
+    scene.told += [job.log(pod["metadata"]["name"]) for pod in job.pods()]
+
+
+def test_its_rights_are_what_it_used_in_these_stories_and_it_was_denied_nothing(job: DeployedJob) -> None:
+    allowed = len(grants(job.roles()))
+    print(f"{job.requests()} requests; of {allowed} grants unused {job.unused()}, denied {job.denied()}")
+    assert job.unused() == []
+    assert job.denied() == []
+
+
+def test_no_token_is_in_any_log_journal_event_or_message(scene: Scene, job: DeployedJob) -> None:
+    lines = sum(len(text.splitlines()) for text in scene.told)
+    print(f"searched {searched(scene.cluster, scene.told)}; {lines} lines of the Job and of commands among them")
+    assert leaks(scene.cluster, scene.told) == []
+
+
+def _save(scene: Scene, *names: str, first: str) -> Path:
+    """Plan some nodes from a laptop, and save that."""
+    file = scene.cli.folder / "cutover.plan"
+    words = ("--strategy", "merged", "--canary", f"{scene.namespace}/{first}", "--out", str(file))
+    done = scene.finish(scene.start("plan", *words, nodes=names))
+    assert done.code == 0, done.err
+    return file
+
+
+def _brake(scene: Scene, word: str) -> Done:
+    return scene.finish(scene.cli.start(word, "-o", "json"))
+
+
+def _lose(scene: Scene, job: DeployedJob, how: str) -> str:
+    """Keep what the pod said that runs now, and take it away; give its name."""
+    name = job.holder()
+    scene.told.append(job.log(name))
+    getattr(job, how)(name)
+    print(f"{how}: pod {name}")
+    return name
+
+
+def _next(scene: Scene, job: DeployedJob, *before: str) -> str:
+    """Wait until a later pod's run has the lock; give its name."""
+    scene.wait_for(lambda: job.holder(*before) != "", "the next pod's run", 150)
+    return job.holder(*before)
+
+
+def _may_do(scene: Scene, pod: str) -> list[str]:
+    """Ask from inside a pod who it is, and where it may write; to write to /tmp must not fail."""
+    program = (
+        "import os; print(os.getuid(), os.getgid()); open('/tmp/x', 'w');"
+        "[print(p, os.access(p, os.W_OK)) for p in ('/', '/opt/seimigrate', '/plan')]"
+    )
+    words = ("-n", SYSTEM_NAMESPACE, "exec", pod, "--", "/opt/seimigrate/bin/python", "-c", program)
+    return scene.cluster.kubectl(*words).split("\n")[:4]
+
+
+def _stopping(scene: Scene, name: str) -> bool:
+    return "deletionTimestamp" in scene.fleet.pod(scene.namespace, name)["metadata"]
+
+
+def _fenced(scene: Scene, name: str) -> bool:
+    """Tell whether a takeover has put its token on a pod whose replacement was begun."""
+    try:
+        meta: Any = scene.fleet.pod(scene.namespace, name)["metadata"]
+    except NotFound:
+        return False
+    return FENCE_ANNOTATION in meta.get("annotations", {})
+
+
+def _spoil_a_policy(scene: Scene) -> None:
+    """Change a policy of the hold in a way that denies no less, so that the run has to put it right."""
+    change = json.dumps(
+        [{"op": "add", "path": "/spec/auditAnnotations", "value": [{"key": "by", "valueExpression": "'x'"}]}]
+    )
+    scene.cluster.kubectl("patch", "validatingadmissionpolicy", "seimigrate-hold", "--type=json", "-p", change)
