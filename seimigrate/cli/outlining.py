@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from seimigrate.cli.looking import Look
@@ -30,7 +31,8 @@ def outline(look: Look, strategy: Strategy, *, accepted: Acceptance, canary: str
     # Mixed is merged for most nodes: only the canaries, which nobody knows yet, are looked at once more.
     most = Strategy.MERGED if strategy is Strategy.MIXED else strategy
     found = {f"{p.namespace}/{p.name}": p for p in look.prospects(most, accepted=accepted)}
-    waves = arrange(look, [p for p in found.values() if not p.done or _held(look, p)], canary)
+    moving = {key: p for key, p in found.items() if not p.done or _held(look, p)}
+    waves = arrange(look, [*moving.values()], canary, found.keys() - moving.keys())
     for wave in waves:
         way = wave.strategy(strategy)
         if way is not most:
@@ -45,14 +47,14 @@ def _held(look: Look, line: Prospect) -> bool:
     return seen.hold_of(look.at((line.namespace, line.name)).statefulset) is not None
 
 
-def arrange(look: Look, lines: list[Prospect], canary: str | None) -> tuple[Wave, ...]:
-    """Put the nodes that are to move into waves; raises ``UsageError`` if the canary is none of them."""
+def arrange(look: Look, lines: list[Prospect], canary: str | None, done: Collection[str]) -> tuple[Wave, ...]:
+    """Put the nodes that are to move into waves; raises ``UsageError`` if the canary is neither of them nor done."""
     views = [(line, look.at((line.namespace, line.name))) for line in lines]
     candidates = [muster.candidate(view, ready=not line.blockers) for line, view in views]
     if not candidates:
         return ()
     try:
-        return order.arrange(candidates, look.plan.fleet, canary)
+        return order.arrange(candidates, look.plan.fleet, canary, done)
     except UnknownCanary as error:
         raise UsageError(
             f"the canary {error} is none of the nodes that are to move", hint="name another: --canary NS/NAME"

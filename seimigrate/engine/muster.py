@@ -43,7 +43,7 @@ class Muster:
     def arrange(self, plan: Plan, canary: str | None) -> tuple[Wave, ...]:
         """Put the nodes into waves; raises ``UsageError`` for a canary that is not among them."""
         try:
-            return order.arrange(self.candidates, plan.fleet, canary)
+            return order.arrange(self.candidates, plan.fleet, canary, ["/".join(key) for key in self.done])
         except order.UnknownCanary as error:
             raise UsageError(
                 f"the canary {error} is not among the nodes that have to move", hint="name another: --canary NS/NAME"

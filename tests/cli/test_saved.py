@@ -11,7 +11,7 @@ import pytest
 from seimigrate.domain.kinds import HOLD_LABEL, SYSTEM_NAMESPACE, Kind
 from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.world import SPLIT_IMAGE, World
-from tests.cli.world import GO, SEI, WorldSession, say
+from tests.cli.world import GO, SEI, SPLIT, WorldSession, say
 from tests.engine.watchdog import WRITES, Interrupted
 
 
@@ -69,6 +69,23 @@ def test_a_saved_plan_goes_on_where_it_was_interrupted(world: World, file: str) 
         say(WorldSession(world), "apply", file, "--yes", "--unguarded")
     told = say(WorldSession(world), "apply", file, "--yes", "--unguarded", "-o", "json")
     assert {node["outcome"] for node in told.json["nodes"]} == {"done-held"}
+
+
+@pytest.mark.parametrize("way", ["saved", "typed", "job"])
+def test_a_canary_that_is_done_is_no_obstacle_to_going_on(world: World, tmp_path: Path, way: str) -> None:
+    assert say(WorldSession(world), "hold", *SPLIT, "--yes").code == 0
+    world.swap_controller("new")
+    named, file = (*GO, "--canary", f"{SEI}/full-0"), str(tmp_path / "cutover.plan")
+    assert say(WorldSession(world), "plan", *named, "--out", file).code == 0
+    words = {"saved": [file], "typed": [*named], "job": [file, "--job"]}[way]
+    apply = ("apply", *words, "--yes", "--unguarded", "-o", "json")
+    die(world, lambda request: request.verb == "evict" and request.name == "validator-0-0")
+    with pytest.raises(Interrupted):
+        say(WorldSession(world), *apply)
+    assert outcome(world, "full-0") == "done"
+    told = say(WorldSession(world), *apply)
+    assert told.code == 0
+    assert {outcome(world, name) for name in ("full-0", "validator-0")} == {"done"}
 
 
 def test_a_jobs_next_pod_stays_paused_and_who_types_the_command_goes_on(world: World, file: str) -> None:

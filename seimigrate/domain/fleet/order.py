@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -60,13 +60,16 @@ class Wave:
         return Strategy.STAGED if self.kind is Kind.CANARY else Strategy.MERGED
 
 
-def arrange(candidates: Sequence[Candidate], settings: Fleet, canary: str | None = None) -> tuple[Wave, ...]:
-    """Give the waves of a run; ``canary`` names one, before the plan does.
+def arrange(
+    candidates: Sequence[Candidate], settings: Fleet, canary: str | None = None, done: Collection[str] = ()
+) -> tuple[Wave, ...]:
+    """Give the waves of a run; ``canary`` names one, before the plan does, unless that node is ``done`` already.
 
     Raises ``UnknownCanary`` if the node that was named as the canary is not among the nodes.
     """
     ordered = sorted(candidates, key=lambda node: (*_rank(node, settings.order), not node.ready, node.key))
-    first = _canary(ordered, canary or settings.canary.node)
+    named = canary or settings.canary.node
+    first = _canary(ordered, None if named in done else named)
     waves = [Wave(Kind.CANARY, (first.key,))] if first is not None else []
     seen = {first.mode} if first is not None else set()
     for group in _groups([node for node in ordered if node is not first], settings.waves, len(ordered)):
