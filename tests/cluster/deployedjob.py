@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -35,11 +36,9 @@ class DeployedJob:
         copy = self.folder / "apply"
         shutil.rmtree(copy, ignore_errors=True)
         copy.mkdir()
+        names = dict(zip(("sei-a", "sei-b"), self.namespaces, strict=True))
         for file in EXAMPLE.iterdir():
-            text = file.read_text()
-            for example, name in zip(("sei-a", "sei-b"), self.namespaces, strict=True):
-                text = text.replace(example, name)
-            (copy / file.name).write_text(text)
+            (copy / file.name).write_text(re.sub("sei-[ab]", lambda found: names[found[0]], file.read_text()))
         shutil.copy(saved, copy / "cutover.plan")
         overlay = yaml.safe_load((copy / "kustomization.yaml").read_text())
         overlay["resources"][0] = os.path.relpath(CHECKOUT / "deploy" / "apply", copy)
