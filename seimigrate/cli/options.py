@@ -143,7 +143,7 @@ class Way:
         bool, typer.Option("--accept-unjudged-policy", help="Go on where policies cannot be judged.")
     ] = False
     accept_policy_findings: Annotated[
-        bool, typer.Option("--accept-policy-findings", help="Go on though policies leave open or cut off.")
+        bool, typer.Option("--accept-policy-findings", help="Go on though policies leave ports open or cut off.")
     ] = False
     canary: Annotated[
         str | None, typer.Option("--canary", metavar="NS/NAME", help="The node that goes first, before the plan's.")

@@ -69,7 +69,7 @@ def prospect(view: Seen, plan: Plan, strategy: Strategy, record: Record | None, 
         restarts=restarts,
         changes=made,
         blockers=tuple(found),
-        warnings=_warnings(view, plan),
+        warnings=_warnings(view, plan, accepted),
         fields=fingerprints.take(view, made),
     )
 
@@ -109,7 +109,7 @@ def _stage(record: Record | None, changes: tuple[Change, ...], *, finished: bool
     return changes[0].stage if changes else StageName.READY
 
 
-def _warnings(view: Seen, plan: Plan) -> tuple[str, ...]:
+def _warnings(view: Seen, plan: Plan, accepted: Acceptance) -> tuple[str, ...]:
     node = view.seinode
     assert node is not None
     found: list[str] = []
@@ -120,6 +120,8 @@ def _warnings(view: Seen, plan: Plan) -> tuple[str, ...]:
         except shapes.NotWired:
             pass
     if view.judgement is not None:
+        refused = view.judgement.against(accepted)
+        found += [f"accepted: {finding.text}" for finding in view.judgement.against() if finding not in refused]
         everything = (*view.judgement.policy, *view.judgement.consumers)
         found += [finding.text for finding in everything if finding.severity is Severity.WARNING]
     marks = {**seen.labels(node), **(node["metadata"].get("annotations") or {})}

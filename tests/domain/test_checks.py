@@ -10,12 +10,12 @@ import pytest
 
 from seimigrate.domain import changes as changing
 from seimigrate.domain import checks
-from seimigrate.domain.finding import Acceptance
+from seimigrate.domain.finding import Acceptance, Finding, Severity
 from seimigrate.domain.fingerprints import Fields
 from seimigrate.domain.kinds import Kind, Object
 from seimigrate.domain.plan import StageName, Strategy
 from seimigrate.domain.prospect import Prospect, prospect
-from seimigrate.domain.seen import Seen, Surroundings
+from seimigrate.domain.seen import Judgement, Seen, Surroundings
 from seimigrate.domain.shapes import Shape
 from seimigrate.engine.reading import look
 from seimigrate.planfile import load_plan
@@ -223,6 +223,24 @@ def test_without_an_image_that_splits_there_is_nothing_to_run(ready: Seen) -> No
 
 def test_unjudged_policies_are_told_unless_accepted(ready: Seen) -> None:
     assert codes(ready, accept=False) == ["policy-unjudged"]
+
+
+@pytest.mark.parametrize("severity", [Severity.ERROR, Severity.UNKNOWN, Severity.WARNING])
+@pytest.mark.parametrize("accepted", Acceptance)
+def test_a_finding_about_policies_stands_in_the_way_or_is_told_to_be_accepted(
+    ready: Seen, severity: Severity, accepted: Acceptance
+) -> None:
+    finding = Finding("some-code", severity, "NetworkPolicy sei/guard", "is odd", "look at it")
+    ahead = prospect(replace(ready, judgement=Judgement(0, (finding,))), PLAN, Strategy.STAGED, None, accepted=accepted)
+    passes = {
+        Severity.ERROR: (Acceptance.FINDINGS,),
+        Severity.UNKNOWN: (Acceptance.FINDINGS, Acceptance.UNJUDGED),
+        Severity.WARNING: Acceptance,
+    }[severity]
+    assert [blocker.code for blocker in ahead.blockers] == ([] if accepted in passes else ["some-code"])
+    told = [each for each in ahead.warnings if "is odd" in each]
+    assert len(told) == (accepted in passes)
+    assert all(each.startswith("accepted: ") == (severity is not Severity.WARNING) for each in told)
 
 
 def test_all_blockers_are_told_at_once(ready: Seen) -> None:
