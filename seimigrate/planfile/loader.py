@@ -18,6 +18,7 @@ from seimigrate.planfile.tree import Tree, read_tree
 
 _MOST_BYTES = 1 << 20
 _HINT = "the format: seimigrate schema"
+_ANOTHER = "name a plan file, or the plan that came along: -f split-listeners"
 
 
 def load_plan(text: str, source: str, overrides: Sequence[str] = ()) -> Plan:
@@ -42,7 +43,7 @@ def read_plan(reference: str, overrides: Sequence[str] = ()) -> Plan:
     Raises ``PlanError`` when it cannot be read, too.
     """
     file = _find(reference)
-    source = short(str(reference), 200)
+    source = short(str(reference), 200) or '""'
     try:
         with file.open("rb") as stream:
             data = stream.read(_MOST_BYTES + 1)
@@ -57,7 +58,8 @@ def read_plan(reference: str, overrides: Sequence[str] = ()) -> Plan:
         before = data[: error.start]
         column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
         place = Place(source, before.count(b"\n") + 1, column)
-        raise PlanError(source, [Problem(place, (), f"byte 0x{data[error.start]:02x} is not UTF-8")]) from error
+        problem = Problem(place, (), f"byte 0x{data[error.start]:02x} is not UTF-8")
+        raise PlanError(source, [problem], hint=_ANOTHER) from error
     return load_plan(text, source, overrides)
 
 
@@ -78,7 +80,7 @@ def _find(reference: str) -> FilePath:
 
 
 def _unreadable(source: str, message: str) -> PlanError:
-    return PlanError(source, [Problem(Place(source), (), message)])
+    return PlanError(source, [Problem(Place(source), (), message)], hint=_ANOTHER)
 
 
 def _validate(tree: Tree) -> tuple[Plan | None, list[Problem]]:

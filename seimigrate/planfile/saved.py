@@ -25,7 +25,9 @@ def write_saved(file: str, saved: SavedPlan) -> None:
         finally:
             beside.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
-        raise SeimigrateError(f"{_named(file)} cannot be written: {_why(error)}") from None
+        raise SeimigrateError(
+            f"{_named(file)} cannot be written: {_why(error)}", hint="name another: --out FILE"
+        ) from None
 
 
 def read_saved(file: str) -> SavedPlan:

@@ -88,7 +88,8 @@ def _texts(place: Path, source: str) -> tuple[dict[str, str], list[Problem]]:
         files = sorted(file for file in place.iterdir() if file.suffix == ".md")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a folder's name"
-        raise RunbookError(source, [Problem(Place(source), (), f"cannot be read: {reason}")]) from error
+        problem = Problem(Place(source), (), f"cannot be read: {reason}")
+        raise RunbookError(source, [problem], hint="name a folder of pages: --runbooks DIR; or leave it out") from error
     texts: dict[str, str] = {}
     problems = []
     for file in files:

@@ -167,6 +167,26 @@ def test_every_selector_that_kubernetes_knows_is_passed_on(selector: str) -> Non
     assert naming.selector("-l", selector) == selector
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-f", ""],
+        ["-f", "/nope.yaml"],
+        ["-f", "split-listner"],
+        ["-f", "/"],
+        ["--runbooks", "/nope"],
+        ["--out", "/nope/plan"],
+        ["--set", "=1"],
+    ],
+    ids=" ".join,
+)
+def test_what_names_no_file_is_told_with_what_to_type_instead(world: World, words: list[str]) -> None:
+    told = say(WorldSession(world), "plan", *words)
+    assert told.code in (1, 2)
+    assert is_one_error(told, told.code, "\n  hint: ")
+    assert not told.err.startswith("error:  "), "an empty name is shown as one"
+
+
 def test_a_namespace_of_the_context_that_is_none_is_not_asked_for(world: World) -> None:
     told = say(WorldSession(world, namespace="../x"), "plan", *SPLIT)
     assert is_one_error(told, 2, "the context's namespace ../x: this is no name of a namespace")
