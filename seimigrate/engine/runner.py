@@ -97,8 +97,10 @@ class Runner:
             return Stepped(record, ended=True)
         try:
             return self._do(action, record, view)
-        except Unreachable:
-            # Whatever was sent may have been done: what is seen next tells. The lease bounds this.
+        except Unreachable as error:
+            # Whatever was sent may have been done: what is seen next tells. The lease bounds an outage; somebody's
+            # webhook that does not answer is a person's to mend, who is told.
+            self._report(record, Wait(f"an answer ({error.message})", UNREACHABLE_WAIT))
             return Stepped(record, UNREACHABLE_WAIT)
 
     def take_over(self, record: Record) -> None:

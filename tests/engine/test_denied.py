@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from seimigrate.domain.actions import Wait
 from seimigrate.domain.kinds import Kind
 from seimigrate.domain.plan import Failure, StageName
 from seimigrate.domain.record import Do, Outcome, Record
-from seimigrate.engine.errors import Denied
+from seimigrate.engine.errors import Denied, Unreachable
 from seimigrate.simulation.cluster import Request
 from tests.engine.harness import Scene, make_plan, reaching
 from tests.engine.watchdog import DENIAL
@@ -150,6 +151,23 @@ def test_a_denial_of_our_own_policies_ends_the_run_and_leaves_the_node_to_the_ne
     assert scene.record.intent.do is Do.PATCH
     scene.world.cluster.before_request = before
     assert scene.apply().outcome is Outcome.DONE_HELD
+
+
+def test_a_webhook_that_does_not_answer_is_told_and_waited_for() -> None:
+    scene = Scene()
+    before = scene.world.cluster.before_request
+    assert before is not None
+    failures = [Unreachable('the API server could not answer: failed calling webhook "fridays.example"')] * 3
+
+    def fail(request: Request) -> None:
+        before(request)
+        if template(request) and request.user == scene.world.cluster.user and failures:
+            raise failures.pop()
+
+    scene.world.cluster.before_request = fail
+    assert scene.apply().outcome is Outcome.DONE_HELD
+    told = {action.reason for _, action in scene.seen if isinstance(action, Wait)}
+    assert any('failed calling webhook "fridays.example"' in reason for reason in told)
 
 
 def test_a_takeover_that_is_denied_is_an_error_that_names_the_node() -> None:
