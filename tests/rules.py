@@ -66,9 +66,19 @@ def grants(roles: Iterable[Object]) -> list[Grant]:
 
 
 def unused(roles: Iterable[Object], events: Iterable[Object], user: str) -> list[str]:
-    """Name what roles grant and a user never did."""
-    used = set(uses(events, user))
-    return [str(grant) for grant in grants(roles) if not any(use.of(grant) for use in used)]
+    """Name what roles grant and a user never did; of a kind's group that is not served, to ask for it is to use it."""
+    listed = list(events)
+    used, absent = set(uses(listed, user)), set(_absent(listed, user))
+    return [
+        str(grant) for grant in grants(roles) if grant.group not in absent and not any(use.of(grant) for use in used)
+    ]
+
+
+def _absent(events: Iterable[Object], user: str) -> Iterator[str]:
+    for event in events:
+        group = event["requestURI"].removeprefix("/apis/")
+        if event["user"]["username"] == user and event["responseStatus"]["code"] == 404 and "/" not in group:
+            yield group
 
 
 def uses(events: Iterable[Object], user: str) -> Iterator[Use]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from seimigrate.domain.kinds import FENCE_ANNOTATION, SYSTEM_NAMESPACE
+from seimigrate.adapters.api import path_of
+from seimigrate.domain.kinds import FENCE_ANNOTATION, SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.engine.errors import NotFound
 from tests.cluster.conftest import OpenScene
 from tests.cluster.deployedjob import DeployedJob
@@ -28,13 +29,14 @@ SOON = {
     "waves": ["100%"],
     "maxUnavailable": {"fleet": 1, "chain": None, "namespace": None},
 }
+PATIENT = {"gate": 30, "ready": {"default": 120}, "stuck": 12, "eviction": 120}
 
 
 @pytest.fixture(scope="module")
 def scene(open_scene: OpenScene) -> Iterator[Scene]:
     """Give three nodes under the old controller."""
     with open_scene() as opened:
-        opened.plan(fleet=SOON)
+        opened.plan(fleet=SOON, deadlines=PATIENT)
         opened.add(**NODES)
         yield opened
         opened.judge()
@@ -71,14 +73,14 @@ def test_a_run_that_came_to_its_end_is_not_begun_again(scene: Scene, job: Deploy
 def test_it_goes_on_after_each_loss_of_its_pod_and_stays_paused_until_somebody_resumes(
     scene: Scene, job: DeployedJob
 ) -> None:
-    """Killed while the first node stops, deleted while it is paused, drained while the second one stops."""
+    """Killed while a budget keeps the first node, deleted while it is paused, drained while the second node stops."""
     job.remove()
     assert scene.run("hold").code == 0
     scene.fleet.install("new", poll_seconds=POLL)
     restarts = {name: scene.restarts(name) for name in NODES}
     uids = {name: scene.uid(name) for name in NODES}
-    scene.fleet.switch(scene.namespace, "full", "stop-seconds", "50")
-    _spoil_a_policy(scene)
+    scene.cluster.apply("\n---\n".join(map(json.dumps, _not_now(scene.namespace, "full"))))
+    _spoil_the_hold(scene)
     made = len(job.made())
     job.start(_save(scene, *NODES, first="full"))
 
@@ -121,11 +123,16 @@ def test_it_goes_on_after_each_loss_of_its_pod_and_stays_paused_until_somebody_r
     scene.told += [job.log(pod["metadata"]["name"]) for pod in job.pods()]
 
 
-def test_its_rights_are_what_it_used_in_these_stories_and_it_was_denied_nothing(job: DeployedJob) -> None:
+def test_its_rights_are_what_it_used_in_these_stories_and_it_was_denied_nothing(scene: Scene, job: DeployedJob) -> None:
     allowed = len(grants(job.roles()))
     print(f"{job.requests()} requests; of {allowed} grants unused {job.unused()}, denied {job.denied()}")
-    assert job.unused() == []
+    # The audit log has no Events, so that they are looked at themselves.
+    assert job.unused() == ["ClusterRole seimigrate-apply: create events.events.k8s.io"]
     assert job.denied() == []
+    events = scene.cluster.admin.request("GET", path_of(Kind.EVENT, scene.namespace))["items"]
+    ours = [event for event in events if event.get("reportingController") == "seimigrate.sei.io/run"]
+    who = {event["reportingInstance"].partition("@")[2].partition(":")[0] for event in ours}
+    assert len(who & {*job.made()}) > 2
 
 
 def test_no_token_is_in_any_log_journal_event_or_message(scene: Scene, job: DeployedJob) -> None:
@@ -185,9 +192,30 @@ def _fenced(scene: Scene, name: str) -> bool:
     return FENCE_ANNOTATION in meta.get("annotations", {})
 
 
-def _spoil_a_policy(scene: Scene) -> None:
-    """Change a policy of the hold in a way that denies no less, so that the run has to put it right."""
-    change = json.dumps(
-        [{"op": "add", "path": "/spec/auditAnnotations", "value": [{"key": "by", "valueExpression": "'x'"}]}]
-    )
-    scene.cluster.kubectl("patch", "validatingadmissionpolicy", "seimigrate-hold", "--type=json", "-p", change)
+def _not_now(namespace: str, node: str) -> list[Object]:
+    """Make a budget that allows one of two pods to go, and the other one of them, which fits nowhere."""
+    meta = {"namespace": namespace}
+    either = {"matchExpressions": [{"key": "sei.io/node", "operator": "In", "values": [node, "unwell"]}]}
+    container = {"name": "none", "image": "none", "securityContext": {"allowPrivilegeEscalation": False}}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": meta | {"name": "unwell", "labels": {"sei.io/node": "unwell"}},
+            "spec": {"containers": [container], "nodeSelector": {"there-is": "none"}},
+        },
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": meta | {"name": "not-now"},
+            "spec": {"minAvailable": 1, "selector": either},
+        },
+    ]
+
+
+def _spoil_the_hold(scene: Scene) -> None:
+    """Change the hold in ways that deny no less, so that the run has to put it right."""
+    noted = [{"op": "add", "path": "/spec/auditAnnotations", "value": [{"key": "by", "valueExpression": "'x'"}]}]
+    audited = [{"op": "replace", "path": "/spec/validationActions", "value": ["Deny", "Audit"]}]
+    for kind, change in (("validatingadmissionpolicy", noted), ("validatingadmissionpolicybinding", audited)):
+        scene.cluster.kubectl("patch", kind, "seimigrate-hold", "--type=json", "-p", json.dumps(change))
