@@ -1,4 +1,4 @@
-"""How soon a live run acts on the brake: ``python -m tests.real.benchmark [TRIES]``; no test.
+"""How soon a live run acts on the brake: ``python -m tests.real.benchmark [TRIES [pause|abort]]``; no test.
 
 A real run over model nodes on a real API server (KUBEBUILDER_ASSETS), two nodes at once; ``pause`` and ``abort`` are
 processes of their own, at random moments. When what was written is read from the API server's audit log.
@@ -7,6 +7,7 @@ processes of their own, at random moments. When what was written is read from th
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from typing import Any
 from seimigrate.adapters.api import ApiCluster
 from seimigrate.engine.journal import RunJournal
 from seimigrate.engine.run import MOVING
-from tests.commandline import OPERATOR, CommandLine, finish, furnish
+from tests.commandline import OPERATOR, ROOT, CommandLine, finish, furnish
 from tests.controlplane.process import ControlPlane, find_programs
 from tests.models.real import RealModels
 from tests.real.scene import new_namespace, plan_text
@@ -56,18 +57,31 @@ class Bench:
         plan.write_text(plan_text(fleet=PACE, strategy="merged", release={"agreement": 0}))
         self.cli = CommandLine(controlplane.kubeconfig(OPERATOR, folder / "operator.kubeconfig"), plan, folder)
         self.moments = random.Random(7)
+        self.log = folder / "runs.log"
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start a run whose words go to a file: it must not wait for a reader."""
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                self.cli.arguments("apply", "-n", self.namespace),
+                cwd=self.cli.folder,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
 
     def moving(self) -> set[str]:
         """Give the nodes that are on their way."""
         found = RunJournal(ApiCluster(self.controlplane.admin)).load()
         return {key for key, state in found.nodes.items() if state == MOVING} if found else set()
 
-    def wait_for_another(self, run: subprocess.Popen[str]) -> None:
+    def wait_for_another(self, run: subprocess.Popen[bytes]) -> None:
         """Wait until a node sets out that is not on its way yet."""
         before = self.moving()
         while not self.moving() - before:
             if run.poll() is not None:
-                raise SystemExit(f"the run came to its end: {finish(run).err[-2000:]}")
+                raise SystemExit(f"the run came to its end: {self.log.read_text()[-2000:]}")
             time.sleep(0.05)
 
     def brake(self, word: str) -> Try:
@@ -110,13 +124,13 @@ def _written(controlplane: ControlPlane, mark: int) -> Iterator[tuple[float, str
 
 def pauses(bench: Bench, tries: int) -> list[Try]:
     """Pause and resume one run again and again."""
-    run, found = bench.cli.start("apply", "-n", bench.namespace), []
+    run, found = bench.start(), []
     for _ in range(tries):
         bench.wait_for_another(run)
         found.append(bench.brake("pause"))
         finish(bench.cli.start("resume"))
     finish(bench.cli.start("abort"))
-    finish(run)
+    run.wait(120)
     return found
 
 
@@ -124,11 +138,14 @@ def aborts(bench: Bench, tries: int) -> list[Try]:
     """Abort one run after the other."""
     found = []
     for _ in range(tries):
-        run = bench.cli.start("apply", "-n", bench.namespace)
+        run = bench.start()
         bench.wait_for_another(run)
         found.append(bench.brake("abort"))
-        finish(run)
+        run.wait(120)
     return found
+
+
+WORDS = {"pause": pauses, "abort": aborts}
 
 
 def _show(word: str, tries: list[Try]) -> None:
@@ -142,7 +159,7 @@ def _show(word: str, tries: list[Try]) -> None:
     line("from the command's return until the run begins nothing more", [each.after_return for each in tries])
 
 
-def main(tries: int = 20) -> None:
+def main(tries: str = "20", *words: str) -> None:
     """Measure, and print."""
     programs, reason = find_programs()
     if programs is None:
@@ -152,15 +169,16 @@ def main(tries: int = 20) -> None:
         bench = Bench(controlplane, Path(place))
         with RealModels(controlplane, log_path=Path(place) / "pods.log", poll_seconds=10, many=True) as models:
             models.adopt(bench.namespace)
-            names = [f"full-{number:03}" for number in range(6 * tries + 4)]
+            chosen = words or tuple(WORDS)
+            names = [f"full-{number:03}" for number in range(3 * len(chosen) * int(tries) + 4)]
             with ThreadPoolExecutor(4) as crew:
                 for name in names:
                     crew.submit(models.add_node, bench.namespace, name, "fullNode", until_ready=False)
             for name in names:
                 models.wait_for(lambda name=name: models.is_ready(bench.namespace, name), name, 300)  # type: ignore[misc]
-            _show("pause", pauses(bench, tries))
-            _show("abort", aborts(bench, tries))
+            for word in chosen:
+                _show(word, WORDS[word](bench, int(tries)))
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*sys.argv[1:])
