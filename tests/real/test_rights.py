@@ -107,8 +107,7 @@ def _place(role: Object) -> str:
 
 def _names(rule: Object) -> list[str]:
     """Give the words by which an error may name a rule: any of its verbs on any of its resources."""
-    [group] = rule["apiGroups"]
-    full = [f"{resource}.{group}" if group else resource for resource in rule["resources"]]
+    full = [f"{plural}.{group}" if group else plural for group in rule["apiGroups"] for plural in rule["resources"]]
     return [f'verb "{verb}" on resource "{resource}"' for verb in rule["verbs"] for resource in full]
 
 
