@@ -12,7 +12,7 @@ from seimigrate.domain.plan import Plan, StageName, Strategy
 from seimigrate.domain.record import Record
 from seimigrate.domain.seen import Seen
 from seimigrate.engine.errors import SeimigrateError
-from seimigrate.engine.run import Key
+from seimigrate.engine.results import Key
 from seimigrate.runbook import Page, Runbooks, read_runbooks
 from seimigrate.runbook.filling import fill, values_of
 from seimigrate.runbook.folder import INDEX, index

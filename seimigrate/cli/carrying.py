@@ -29,7 +29,8 @@ from seimigrate.engine.gating import Gatekeeper
 from seimigrate.engine.guard import Guard, Meanwhile
 from seimigrate.engine.hold import HoldKeeper, NoHold, find_accounts
 from seimigrate.engine.ports import Pods, Response, View
-from seimigrate.engine.run import Company, Result, Run
+from seimigrate.engine.results import Result
+from seimigrate.engine.run import Company, Run
 from seimigrate.engine.runner import Ports
 from seimigrate.render.guardlines import GuardLines
 from seimigrate.render.pages import EndedLine

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 from seimigrate.domain.record import Outcome
-from seimigrate.engine.run import Result
+from seimigrate.engine.results import Result
 
 
 class Exit(IntEnum):

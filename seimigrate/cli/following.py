@@ -24,7 +24,7 @@ from seimigrate.engine import reading
 from seimigrate.engine.journal import Journal, RunJournal, RunRecord
 from seimigrate.engine.ports import View
 from seimigrate.engine.pulse import Pulse
-from seimigrate.engine.run import Key
+from seimigrate.engine.results import Key
 from seimigrate.engine.telling import Teller
 
 PACE = 1.0

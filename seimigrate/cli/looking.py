@@ -20,7 +20,7 @@ from seimigrate.engine import observer, reading
 from seimigrate.engine.errors import SeimigrateError, UsageError
 from seimigrate.engine.journal import Journal
 from seimigrate.engine.ports import Clock, Cluster
-from seimigrate.engine.run import Key
+from seimigrate.engine.results import Key
 from seimigrate.engine.survey import Survey
 from seimigrate.planfile import read_plan
 from seimigrate.runbook import read_runbooks

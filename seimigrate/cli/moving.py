@@ -32,7 +32,8 @@ from seimigrate.domain.prospect import Prospect
 from seimigrate.domain.steps import Ways
 from seimigrate.engine.errors import UsageError
 from seimigrate.engine.journal import Journal
-from seimigrate.engine.run import Result, Run
+from seimigrate.engine.results import Result
+from seimigrate.engine.run import Run
 from seimigrate.render import endedtable, jsonout, values
 from seimigrate.render.pages import EndedPage
 

@@ -19,7 +19,7 @@ from seimigrate.domain.plan import Plan
 from seimigrate.domain.rollout import Situation
 from seimigrate.domain.steps import Ways
 from seimigrate.engine.errors import UsageError
-from seimigrate.engine.run import Key
+from seimigrate.engine.results import Key
 from seimigrate.planfile.problems import suggest
 from seimigrate.render import jsonout, runbooktable, values
 from seimigrate.render.pages import DryRunNode, DryRunPage, StepLine

@@ -10,7 +10,7 @@ from seimigrate.cli.options import Target
 from seimigrate.engine import reading
 from seimigrate.engine.errors import SeimigrateError, UsageError
 from seimigrate.engine.ports import Cluster
-from seimigrate.engine.run import Key
+from seimigrate.engine.results import Key
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from seimigrate.engine import guardjournal, pulse, reading
 from seimigrate.engine.errors import SeimigrateError
 from seimigrate.engine.hold import WATCHED, HoldKeeper, find_accounts
 from seimigrate.engine.journal import RunJournal
-from seimigrate.engine.run import Key
+from seimigrate.engine.results import Key
 from seimigrate.render import jsonout, statustable, values
 from seimigrate.render.pages import RunInfo, StatusLine, StatusPage
 

@@ -91,6 +91,10 @@ class Journal:
         return record
 
 
+MOVING = "moving"
+"""What the run's record says of a node that is on its way."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """What the present run, or the last one, is about; ``nodes`` are those that are not at an end.

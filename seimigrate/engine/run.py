@@ -15,53 +15,26 @@ from seimigrate.domain import seen as seeing
 from seimigrate.domain.beginning import Options
 from seimigrate.domain.checks import Blocker
 from seimigrate.domain.fleet.budget import Returns
-from seimigrate.domain.fleet.campaign import Campaign, has_failed
+from seimigrate.domain.fleet.campaign import Campaign
 from seimigrate.domain.fleet.order import Wave
 from seimigrate.domain.plan import Plan, StageName
 from seimigrate.domain.record import Outcome, Record
 from seimigrate.domain.seen import Seen
 from seimigrate.engine import muster
-from seimigrate.engine.brake import Brake, without_campaign
+from seimigrate.engine.brake import Brake
 from seimigrate.engine.convoy import Convoy
-from seimigrate.engine.crew import HANDS, Inline
-from seimigrate.engine.drive import PACE, Drive, Told
+from seimigrate.engine.crew import Inline
+from seimigrate.engine.drive import Drive, Told
 from seimigrate.engine.errors import SeimigrateError
 from seimigrate.engine.hold import HoldKeeper, NoHold
-from seimigrate.engine.journal import Journal, RunJournal, RunRecord
+from seimigrate.engine.journal import MOVING, Journal, RunJournal, RunRecord
 from seimigrate.engine.observer import Observer
 from seimigrate.engine.reading import LiveView
+from seimigrate.engine.results import Key, Result
 from seimigrate.engine.runner import Ports, Report, Runner
 from seimigrate.engine.scouting import Gates, Scouts
 from seimigrate.engine.survey import Survey
-
-MOVING = "moving"
-"""What the run's record says of a node that is on its way."""
-
-Key = tuple[str, str]
-"""A node's namespace and name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How a node came out of a run; ``record`` is ``None`` where nothing was begun."""
-
-    namespace: str
-    name: str
-    record: Record | None = None
-    blockers: tuple[Blocker, ...] = ()
-    nothing_to_do: bool = False
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """Give the outcome, ``None`` where there was nothing to do."""
-        if self.record is not None:
-            return self.record.outcome
-        return Outcome.BLOCKED if self.blockers else None
-
-    @property
-    def failed(self) -> bool:
-        """Tell whether the node failed, whatever became of it then."""
-        return self.record is not None and has_failed(self.record)
+from seimigrate.engine.turns import Room, Turns
 
 
 @dataclass(frozen=True)
@@ -289,6 +262,18 @@ class Run:
                 self.came_out(record)
             self._ports.view.wait(0.05)
 
+    def _turns(self, room: Room | None = None) -> Turns:
+        return Turns(
+            ports=self._ports,
+            convoy=self._convoy,
+            brake=self._brake,
+            mark=self._mark,
+            settle=self._settle,
+            meanwhile=self._company.meanwhile,
+            left=lambda: self.leaving,
+            room=room,
+        )
+
     def _all_results(self, campaign: Campaign) -> list[Result]:
         """Give a result for each node that has come to an end, those of earlier runs of the campaign among them."""
         for key, outcome in campaign.ended.items():
@@ -305,7 +290,7 @@ class Run:
         children = muster.children(self._ports.view, networks)
         held_only = replace(self._options, goal=StageName.HOLD)
         free = [key for key in children if seeing.hold_of(self._look(key).statefulset) is None]
-        self._in_turn(free, lambda key: self._hold_one(key, held_only), self._hands_free, lambda result: result.failed)
+        self._turns().carry(free, lambda key: self._hold_one(key, held_only), lambda result: result.failed)
 
     def _look(self, key: Key) -> Seen:
         return self._observer.look(*key)
@@ -317,7 +302,7 @@ class Run:
 
     def hold(self, keys: Sequence[Key]) -> list[Result]:
         """Hold nodes, whatever their state; those that are held or on their way stay as they are."""
-        return self._in_turn(keys, lambda key: self._hold_one(key, self._options), self._hands_free, lambda _: False)
+        return self._turns().carry(keys, lambda key: self._hold_one(key, self._options), lambda _: False)
 
     def _hold_one(self, key: Key, options: Options) -> Result | Record:
         view = self._look(key)
@@ -342,7 +327,8 @@ class Run:
             returns = Returns(fleet, allowed, scouts.picture(self._convoy.moving, 0.0))
             return lambda key: returns.may("/".join(key))
 
-        return self._in_turn(keys, lambda key: self._back_one(key, to), room, lambda result: result.outcome in ends)
+        turns = self._turns(room)
+        return turns.carry(keys, lambda key: self._back_one(key, to), lambda result: result.outcome in ends)
 
     def _back_one(self, key: Key, to: StageName | None) -> Result | Record:
         view = self._look(key)
@@ -363,59 +349,6 @@ class Run:
                 f"{'/'.join(key)} cannot be brought back: {error}",
                 hint=f"kubectl -n {key[0]} get seinode,statefulset {key[1]}",
             ) from error
-
-    def _hands_free(self) -> Callable[[Key], bool]:
-        free = len(self._convoy.moving) < HANDS
-        return lambda _: free
-
-    def _in_turn(
-        self,
-        keys: Sequence[Key],
-        begin: Callable[[Key], Result | Record],
-        room: Callable[[], Callable[[Key], bool]],
-        last: Callable[[Result], bool],
-    ) -> list[Result]:
-        """Carry nodes in order, until ``last`` says of a result that no other follows.
-
-        ``room`` is asked at each look at all of them, and after each node that set out, who may be the next one.
-        """
-        results: dict[str, Result] = {}
-        waiting, ends, due = list(keys), False, 0.0
-        while (waiting and not ends and not self.leaving) or self._convoy.moving:
-            if waiting and not ends and not self.leaving and self._ports.clock.now() >= due:
-                may = room()
-                for key in tuple(waiting):
-                    if ends or self.leaving or not may(key):
-                        continue
-                    waiting.remove(key)
-                    begun = begin(key)
-                    if isinstance(begun, Record):
-                        self._mark(begun.key, MOVING)
-                        self._convoy.add(begun)
-                        may = room()
-                    else:
-                        results["/".join(key)] = begun
-                        ends = ends or last(begun)
-                due = self._ports.clock.now() + PACE
-            self._step()
-            for record in self._convoy.collect():
-                due = 0.0
-                results[record.key] = Result(record.namespace, record.name, record=record)
-                ends = ends or last(results[record.key])
-                self._mark(record.key, record.outcome.value if record.open and record.outcome else None)
-            if self.leaving:
-                self._settle()
-                break
-        return [results[key] for key in ("/".join(each) for each in keys) if key in results]
-
-    def _step(self) -> None:
-        """Let each node do its next step; answer wishes, that there is no campaign; wait if nothing is to be done."""
-        if asked := self._brake.heard():
-            self._brake.answer(without_campaign(asked))
-        self._company.meanwhile()
-        self._convoy.go_on()
-        if self._convoy.moving and (seconds := min(self._convoy.rests_until() - self._ports.clock.now(), 1.0)) > 0:
-            self._ports.view.wait(seconds)
 
 
 def _ahead(record: Record, to: StageName) -> Blocker:

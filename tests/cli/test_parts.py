@@ -20,7 +20,7 @@ from seimigrate.domain.changes import Change
 from seimigrate.domain.checks import Blocker
 from seimigrate.domain.plan import StageName, Strategy
 from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
-from seimigrate.engine.run import Result
+from seimigrate.engine.results import Result
 from seimigrate.engine.telling import Teller
 from seimigrate.render import logs, values
 from seimigrate.render.lines import Lines

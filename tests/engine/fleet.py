@@ -21,7 +21,8 @@ from seimigrate.domain.shapes import read as read_shape
 from seimigrate.engine import brake
 from seimigrate.engine.hold import HoldKeeper, find_accounts
 from seimigrate.engine.journal import RunJournal, read
-from seimigrate.engine.run import Company, Result, Run
+from seimigrate.engine.results import Result
+from seimigrate.engine.run import Company, Run
 from seimigrate.engine.runner import Ports
 from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.objects import condition, labels_of

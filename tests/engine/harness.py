@@ -21,7 +21,8 @@ from seimigrate.domain.steps import Ways
 from seimigrate.engine.hold import HoldKeeper, find_accounts
 from seimigrate.engine.journal import read
 from seimigrate.engine.ports import Lock, View
-from seimigrate.engine.run import Result, Run
+from seimigrate.engine.results import Result
+from seimigrate.engine.run import Run
 from seimigrate.engine.runner import Ports
 from seimigrate.planfile import load_plan
 from seimigrate.resources import plans_dir

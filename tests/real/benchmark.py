@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from seimigrate.adapters.api import ApiCluster
-from seimigrate.engine.journal import RunJournal
-from seimigrate.engine.run import MOVING
+from seimigrate.engine.journal import MOVING, RunJournal
 from tests.commandline import OPERATOR, ROOT, CommandLine, finish, furnish
 from tests.controlplane.process import ControlPlane, find_programs
 from tests.models.real import RealModels
