@@ -136,8 +136,9 @@ def test_its_rights_are_what_it_used_in_these_stories_and_it_was_denied_nothing(
 
 def test_no_token_is_in_any_log_journal_event_or_message(scene: Scene, job: DeployedJob) -> None:
     lines = sum(len(text.splitlines()) for text in scene.told)
-    print(f"searched {searched(scene.cluster, scene.told)}; {lines} lines of the Job and of commands among them")
-    assert leaks(scene.cluster, scene.told) == []
+    much = searched(scene.cluster, scene.told, scene.mark)
+    print(f"searched {much}; {lines} lines of the Job and of commands among them")
+    assert leaks(scene.cluster, scene.told, scene.mark) == []
 
 
 def _save(scene: Scene, *names: str, first: str) -> Path:

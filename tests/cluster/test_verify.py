@@ -139,7 +139,7 @@ def test_a_probe_is_gone_when_whoever_made_it_is_interrupted_and_needs_the_shipp
         run.send_signal(signal.SIGTERM)
         done = scene.finish(run)
     print(done.err)
-    assert done.code == 5
+    assert done.code == 143
     scene.wait_for(lambda: not probes(), "the probe to be gone")
     roles = [each for each in shipped() if each["metadata"]["name"] == "seimigrate-probe"]
     assert denied(scene.events(), NOBODY) == []
