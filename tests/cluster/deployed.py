@@ -22,6 +22,15 @@ DEPLOY = CHECKOUT / "deploy"
 EXAMPLE = CHECKOUT / "examples" / "namespaces"
 
 
+def copy_example(example: Path, copy: Path, *namespaces: str) -> None:
+    """Copy a folder of examples/ as its users do, with namespaces of theirs in the place of those that it names."""
+    copy.mkdir()
+    names = dict(zip(("sei-a", "sei-b"), namespaces, strict=True))
+    for file in example.iterdir():
+        text = file.read_text().replace("../../deploy", os.path.relpath(DEPLOY, copy))
+        (copy / file.name).write_text(re.sub("sei-[ab]", lambda found: names[found[0]], text))
+
+
 class DeployedGuard:
     """What ``kubectl apply -k`` makes of deploy/, with nothing changed but where the image is."""
 
@@ -37,11 +46,7 @@ class DeployedGuard:
     def limit(self, *namespaces: str) -> None:
         """Apply examples/namespaces instead, with two namespaces in the place of those that it names."""
         copy = self.folder / "namespaces"
-        copy.mkdir()
-        names = dict(zip(("sei-a", "sei-b"), namespaces, strict=True))
-        for file in EXAMPLE.iterdir():
-            text = file.read_text().replace("../../deploy", os.path.relpath(DEPLOY, copy))
-            (copy / file.name).write_text(re.sub("sei-[ab]", lambda found: names[found[0]], text))
+        copy_example(EXAMPLE, copy, *namespaces)
         self._apply(copy)
         self.cluster.kubectl("delete", "clusterrolebinding", NAME, f"{NAME}-sidecar")
 

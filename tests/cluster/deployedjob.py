@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import yaml
 from seimigrate.adapters.api import path_of
 from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
 from tests.cluster.cluster import CHECKOUT, TestCluster, load
+from tests.cluster.deployed import copy_example
 from tests.cluster.images import OWN_IMAGE
 from tests.rules import bound, denied, unused
 
@@ -35,13 +34,9 @@ class DeployedJob:
         repository, _, tag = OWN_IMAGE.rpartition(":")
         copy = self.folder / "apply"
         shutil.rmtree(copy, ignore_errors=True)
-        copy.mkdir()
-        names = dict(zip(("sei-a", "sei-b"), self.namespaces, strict=True))
-        for file in EXAMPLE.iterdir():
-            (copy / file.name).write_text(re.sub("sei-[ab]", lambda found: names[found[0]], file.read_text()))
+        copy_example(EXAMPLE, copy, *self.namespaces)
         shutil.copy(saved, copy / "cutover.plan")
         overlay = yaml.safe_load((copy / "kustomization.yaml").read_text())
-        overlay["resources"][0] = os.path.relpath(CHECKOUT / "deploy" / "apply", copy)
         overlay["images"] = [{"name": "seimigrate", "newName": repository, "newTag": tag}]
         (copy / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
         self.cluster.kubectl("apply", "--server-side", "-k", str(copy))
