@@ -73,7 +73,7 @@ class Story:
 
     def of_fleet(self, campaign: Campaign, step: Step) -> list[Happening]:
         """Give what is new about a fleet: a wave, a gate, a pause, or why it waits."""
-        texts = [*_of_campaign(self._campaign, campaign), *_of_step(step)]
+        texts = [*_of_campaign(self._campaign, campaign), *_of_step(campaign, step)]
         self._campaign = campaign
         new = [each for each in texts if each != self._fleet]
         if new:
@@ -128,10 +128,10 @@ def _of_campaign(old: Campaign | None, new: Campaign) -> Iterator[tuple[str, boo
         yield f"{what} begins: {few}", False
 
 
-def _of_step(step: Step) -> Iterator[tuple[str, bool]]:
+def _of_step(campaign: Campaign, step: Step) -> Iterator[tuple[str, bool]]:
     """Tell why nothing starts; seconds that count down are no news each time, and a pause has been told of."""
-    known = (ON_THEIR_WAY, "paused: ", "stops: ")
-    if isinstance(step, Rest) and step.reasons and not step.reasons[0].startswith(known):
+    known = ((), (ON_THEIR_WAY,), (campaign.halted,))
+    if isinstance(step, Rest) and step.reasons not in known:
         yield "waits: " + re.sub(r"for another \d+ s", "for a while", "; ".join(step.reasons)), False
 
 

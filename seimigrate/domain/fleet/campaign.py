@@ -63,6 +63,13 @@ class Campaign:
         return tuple(key for wave in self.waves for key in wave.nodes)
 
     @property
+    def halted(self) -> str:
+        """Say that a stop or a pause lets nothing start, and why; empty if there is neither."""
+        if self.stopped:
+            return f"stops: {self.stopped}"
+        return f"paused: {self.paused}" if self.paused else ""
+
+    @property
     def present(self) -> Wave | None:
         """Give the wave whose turn it is, ``None`` after the last one."""
         return self.waves[self.wave] if self.wave < len(self.waves) else None

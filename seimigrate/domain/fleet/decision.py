@@ -33,10 +33,8 @@ def next_step(campaign: Campaign, plan: Plan, at: Picture) -> Step:
 
 def standing(campaign: Campaign, plan: Plan, now: float) -> str:
     """Say why nothing starts just now, as far as the run's record alone tells; empty where it does not."""
-    if campaign.stopped:
-        return f"stops: {campaign.stopped}"
-    if campaign.paused:
-        return f"paused: {campaign.paused}"
+    if campaign.halted:
+        return campaign.halted
     wave = campaign.present
     if wave is None or campaign.rested is None or campaign.promoted:
         return ""
@@ -55,7 +53,7 @@ def _stopping(campaign: Campaign, plan: Plan, at: Picture) -> Step:
     waiting = [key for key in campaign.undo if key not in at.moving] if not forwards else []
     if (key := next((key for key in waiting if returns.may(key)), None)) is not None:
         return Back(key, campaign.stopped)
-    return Rest((standing(campaign, plan, at.now),), RECHECK) if at.moving else End()
+    return Rest((campaign.halted,), RECHECK) if at.moving else End()
 
 
 def _failing(campaign: Campaign, plan: Plan) -> Step | None:
@@ -94,7 +92,7 @@ def _wave(campaign: Campaign, plan: Plan, at: Picture) -> Step:
     if not left and not at.moving:
         return End()
     if campaign.paused:
-        return Rest((standing(campaign, plan, at.now),), RECHECK)
+        return Rest((campaign.halted,), RECHECK)
     wave = campaign.present
     assert wave is not None
     waiting = [key for key in wave.nodes if key in set(left)]
