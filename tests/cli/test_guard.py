@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -149,17 +150,25 @@ def test_an_apply_guards_in_the_foreground_until_a_guard_has_the_nodes(world: Wo
     assert session.opened[-1] == "released"
 
 
-def test_who_ends_the_guarding_is_told_that_the_nodes_are_unguarded(world: World) -> None:
+def while_it_guards(world: World, act: Callable[[], None]) -> None:
+    """Let something happen when ``apply`` has looked for another guard ten times."""
     looked = 0
 
-    def interrupt(request: Request) -> None:
+    def watch(request: Request) -> None:
         nonlocal looked
         if request.kind is Kind.LEASE and request.name == "seimigrate-guard":
             looked += 1
             if looked == 10:
-                raise Interrupted
+                act()
 
-    world.cluster.before_request = interrupt
+    world.cluster.before_request = watch
+
+
+def test_who_ends_the_guarding_is_told_that_the_nodes_are_unguarded(world: World) -> None:
+    def interrupt() -> None:
+        raise Interrupted
+
+    while_it_guards(world, interrupt)
     told = say(WorldSession(world), "apply", *GO, "--yes", "-o", "json")
     assert told.code == 9
     assert told.json["nodes"][0]["outcome"] == "done-held"
@@ -169,16 +178,7 @@ def test_who_ends_the_guarding_is_told_that_the_nodes_are_unguarded(world: World
 
 
 def test_who_is_asked_to_end_while_it_guards_ends_as_one_that_is_to_be_started_again(world: World) -> None:
-    looked = 0
-
-    def end(request: Request) -> None:
-        nonlocal looked
-        if request.kind is Kind.LEASE and request.name == "seimigrate-guard":
-            looked += 1
-            if looked == 10:
-                signal.raise_signal(signal.SIGTERM)
-
-    world.cluster.before_request = end
+    while_it_guards(world, lambda: signal.raise_signal(signal.SIGTERM))
     told = say(WorldSession(world), "apply", *GO, "--yes", "-o", "json")
     assert told.code == 143
     assert "held and NOT guarded now" in told.err
