@@ -5,13 +5,14 @@ The reason for which a node waits is in no journal: the machine is pure, so it g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from seimigrate.cli import watching
 from seimigrate.cli.selection import Selection
 from seimigrate.cli.session import Session
 from seimigrate.cli.shell import Shell
-from seimigrate.domain import machine
+from seimigrate.domain import leases, machine
 from seimigrate.domain.actions import Note, Wait
 from seimigrate.domain.fleet import decision
 from seimigrate.domain.fleet.campaign import Campaign
@@ -32,25 +33,59 @@ PACE = 1.0
 
 
 def follow(shell: Shell, session: Session, found: Selection, plan: Plan) -> None:
-    """Show the live run until it ends; where none lives, there is nothing to follow."""
+    """Show the live run until it ends; where none lives, there is nothing to follow.
+
+    Where a Job's run ends with nodes left to move, its pod was lost: the next pod's run is waited for, and followed.
+    """
     import structlog
 
     log = structlog.get_logger()
     pulse = Pulse(session.cluster, session.clock, LEASE_NAME)
-    run = RunJournal(session.cluster).load()
-    if run is None or not pulse.beats():
+    run = _live(session, pulse)
+    if run is None:
         log.info("no run lives")
-        return
-    tell = watching.teller(shell, session.clock, log, run.run)
+    while run is not None:
+        _show(shell, session, found, plan, pulse, run)
+        run = _next(session, pulse, log.info)
+
+
+def _show(shell: Shell, session: Session, found: Selection, plan: Plan, pulse: Pulse, run: RunRecord) -> None:
+    import structlog
+
+    tell = watching.teller(shell, session.clock, structlog.get_logger(), run.run)
+    title = f"{run.command} {run.run} of {run.holder}"
     with (
         session.view(found.namespaces) as view,
-        watching.shown(shell, lambda: tell.progress, session.clock, f"{run.command} {run.run} of {run.holder}"),
+        watching.shown(shell, lambda: tell.progress, session.clock, title),
     ):
         follower = Follower(session, view, found, plan, tell)
-        while pulse.beats():
+        while pulse.beats() and leases.token(pulse.lease) == run.run:
             follower.look()
             view.wait(PACE)
         follower.look()
+
+
+def _live(session: Session, pulse: Pulse) -> RunRecord | None:
+    """Give the run that holds the lock, once it has written its record; ``None`` if none lives."""
+    while pulse.beats():
+        run = RunJournal(session.cluster).load()
+        if run is not None and run.run == leases.token(pulse.lease):
+            return run
+        time.sleep(PACE)
+    return None
+
+
+def _next(session: Session, pulse: Pulse, say: Callable[[str], object]) -> RunRecord | None:
+    """Wait for the run that goes on where a Job's pod was lost; ``None`` if there is nothing to go on with."""
+    waits = False
+    while (last := RunJournal(session.cluster).load()) is not None and last.is_unfinished_job:
+        if (run := _live(session, pulse)) is not None:
+            return run
+        if not waits:
+            say(f"{last.holder} is gone: waits for the next pod of its Job (^C stops watching, and nothing else)")
+        waits = True
+        time.sleep(PACE)
+    return None
 
 
 class Follower:

@@ -113,6 +113,16 @@ class RunRecord:
     campaign: Campaign | None = None
     version: int = 1
 
+    @property
+    def moving(self) -> list[str]:
+        """Give the nodes on their way."""
+        return [key for key, state in self.nodes.items() if state == MOVING]
+
+    @property
+    def is_unfinished_job(self) -> bool:
+        """Tell whether this is a Job's, which leaves something for its next pod to go on with."""
+        return self.campaign is not None and self.campaign.job != "" and self.campaign.unfinished(self.moving)
+
 
 _READER = TypeAdapter(RunRecord)
 

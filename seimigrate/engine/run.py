@@ -184,7 +184,7 @@ class Run:
         return self._all_results(campaign)
 
     def _left_on_their_way(self, keys: Sequence[Key]) -> list[str]:
-        left = [key for key, state in self._record().nodes.items() if state == MOVING]
+        left = self._record().moving
         if forgotten := sorted(set(left) - {"/".join(key) for key in keys}):
             name = forgotten[0]
             raise SeimigrateError(

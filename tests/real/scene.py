@@ -16,7 +16,7 @@ from typing import Any
 
 from seimigrate.adapters.api import path_of
 from seimigrate.domain.kinds import MANAGER, Kind, Object
-from seimigrate.engine.errors import ApiError
+from seimigrate.engine.errors import ApiError, NotFound
 from seimigrate.simulation.world import SPLIT_IMAGE
 from tests import commandline
 from tests.commandline import OPERATOR, CommandLine, Done, finish, journal_of
@@ -64,6 +64,14 @@ class Scene:
     @property
     def record(self) -> Any:
         return journal_of(self.controlplane.admin, self.namespace, NAME)
+
+    @property
+    def stage(self) -> str:
+        """Give the stage that the node's journal names, ``""`` before there is one."""
+        try:
+            return str(self.record["stage"])
+        except NotFound:
+            return ""
 
     @property
     def ready(self) -> bool:

@@ -13,7 +13,6 @@ import yaml
 
 from seimigrate.adapters.api import path_of
 from seimigrate.domain.kinds import Kind
-from seimigrate.engine.errors import NotFound
 from seimigrate.engine.rights import AROUND, HOLD, NODES, SURVEY, Right
 from tests.commandline import OPERATOR, ROOT, Done, bound_to, finish
 from tests.real.scene import NAME, Scene, plan_text
@@ -90,7 +89,7 @@ def test_a_token_that_expires_in_the_middle_is_told_and_the_next_run_goes_on(sce
     kubeconfig = scene.controlplane.kubeconfig("nobody", tmp_path / "k", token=token["status"]["token"])
     with bound_to(admin, "seimigrate", f"system:serviceaccount:{scene.namespace}:shortlived"):
         run = scene.start("apply", kubeconfig=kubeconfig)
-        scene.wait_for(lambda: stage_of(scene) not in (None, "hold", "check"), "the node to be on its way")
+        scene.wait_for(lambda: scene.stage not in ("", "hold", "check"), "the node to be on its way")
         switches.stays_unready = True
         admin.request("DELETE", f"{accounts}/shortlived")  # and with it the token, within seconds
         done = finish(run)
@@ -104,13 +103,6 @@ def test_a_token_that_expires_in_the_middle_is_told_and_the_next_run_goes_on(sce
     assert scene.run("apply").code == 9
     assert scene.run("rollback").code == 0
     assert scene.ours() == []
-
-
-def stage_of(scene: Scene) -> object:
-    try:
-        return scene.record["stage"]
-    except NotFound:
-        return None
 
 
 def test_no_nodes_and_a_node_that_is_not_there(scene: Scene) -> None:

@@ -52,7 +52,7 @@ def test_of_two_applies_at_once_one_works_and_the_other_exits_7(scene: Scene) ->
 def test_a_run_that_slept_through_the_loss_of_its_lock_changes_nothing_more(scene: Scene, stage: str) -> None:
     sleeper = scene.start("apply")
     try:
-        scene.wait_for(lambda: _stage(scene) == stage, f"stage {stage}")
+        scene.wait_for(lambda: scene.stage == stage, f"stage {stage}")
         frozen_process(sleeper)
         token = scene.record["run"]
         assert scene.run("rollback").code == 0
@@ -77,9 +77,9 @@ def test_a_run_that_slept_through_the_loss_of_its_lock_changes_nothing_more(scen
 
 def test_a_node_that_failed_before_the_kill_goes_back_afterwards(scene: Scene) -> None:
     run = scene.start("apply")
-    scene.wait_for(lambda: _stage(scene) not in (None, "hold", "check"), "the node to begin to move")
+    scene.wait_for(lambda: scene.stage not in ("", "hold", "check"), "the node to begin to move")
     scene.models.kubelet.switches(scene.namespace, "node-0").stays_unready = True
-    scene.wait_for(lambda: _record(scene).get("failure") is not None, "the node to fail")
+    scene.wait_for(lambda: scene.record["failure"] is not None, "the node to fail")
     run.kill()
     run.communicate()
     scene.models.kubelet.switches(scene.namespace, "node-0").stays_unready = False
@@ -105,17 +105,3 @@ def test_a_failed_node_whose_way_back_is_killed_after_each_write_in_turn_comes_b
     assert scene.ours() == []
     assert scene.ready
     scene.judge()
-
-
-def _record(scene: Scene) -> dict[str, object]:
-    from seimigrate.engine.errors import NotFound
-
-    try:
-        record: dict[str, object] = scene.record
-    except NotFound:
-        return {}
-    return record
-
-
-def _stage(scene: Scene) -> object:
-    return _record(scene).get("stage")

@@ -99,3 +99,42 @@ def test_a_run_is_followed_from_another_terminal_scraped_and_told_by_kubernetes_
     )
     assert {e["regarding"]["name"] for e in ours} == {NAME}
     assert any(e["reason"] == "CutoverDoneHeld" for e in ours)
+
+
+def test_who_watches_a_job_is_shown_its_next_pod_too_when_one_is_lost(scene: Scene) -> None:
+    file = str(scene.folder / "cutover.plan")
+    assert scene.run("plan", "--out", file).code == 0
+    first = apply_saved(scene, file, "--job")
+    scene.wait_for(lambda: scene.stage == "probes", "the first pod to be on its way")
+    follower = scene.start("status", "-f", str(scene.plan), "--watch", "-o", "json")
+    assert follower.stdout is not None
+    seen = [json.loads(follower.stdout.readline())]
+    first.kill()
+    finish(first)
+    second = finish(apply_saved(scene, file, "--job"))
+    assert second.code == 9, second.err
+    rest = finish(follower)
+    assert rest.code == 0, rest.err
+    assert "is gone: waits for the next pod of its Job" in rest.err
+    *more, status = events(rest)
+    seen += more
+    assert len({event["run"] for event in seen}) == 2
+    assert [event["outcome"] for event in seen if event["event"] == "outcome"] == ["done-held"]
+    assert status["nodes"][0]["outcome"] == "done-held"
+
+
+def test_who_watches_a_run_that_is_killed_at_a_terminal_is_told_how_things_stand(scene: Scene) -> None:
+    running = scene.start("apply")
+    scene.wait_for(lambda: scene.stage == "probes", "the run to be on its way")
+    follower = scene.start("status", "-f", str(scene.plan), "--watch", "-o", "json")
+    assert follower.stdout is not None
+    follower.stdout.readline()
+    running.kill()
+    finish(running)
+    ended = finish(follower)
+    assert ended.code == 0, ended.err
+    assert "waits" not in ended.err
+    status = events(ended)[-1]
+    assert status["run"]["live"] is False
+    assert status["nodes"][0]["outcome"] is None
+    assert scene.run("rollback").code == 0
