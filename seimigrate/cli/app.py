@@ -82,11 +82,14 @@ def main(argv: Sequence[str] | None = None, open_session: OpenSession = connect_
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # an arrow must not break a terminal that has none
+    words = sys.argv[1:] if argv is None else [*argv]
     try:
         with _signals(shell):
-            app(args=None if argv is None else [*argv], prog_name=_own_name(), obj=shell)
+            return _code(app(args=words, prog_name=_own_name(), obj=shell, standalone_mode=False))
     except SystemExit as ended:
         return _code(ended.code)
+    except typer.TyperException as error:
+        return _misunderstood(shell, words, error)
     except Interrupted:
         code = Exit.TERMINATED if shell.terminated else Exit.PAUSED
         safe = "that is safe, and the same command again goes on" if shell.acting else "nothing was changed"
@@ -104,7 +107,20 @@ def main(argv: Sequence[str] | None = None, open_session: OpenSession = connect_
         hint = "" if shell.verbose else "-v shows the traceback"
         shell.complain(f"unexpected {type(error).__name__}: {told}", hint, Exit.ERROR)
         return Exit.ERROR
-    return Exit.DONE
+
+
+def _misunderstood(shell: Shell, words: Sequence[str], error: typer.TyperException) -> Exit:
+    """Say what is wrong with the words themselves; where there are none to speak of, the error is the help."""
+    told = error.format_message().replace("Value error, ", "")
+    if told.startswith("Usage:"):
+        sys.stderr.write(f"{told}\n")
+        return Exit.USAGE
+    typed = " ".join(words)
+    shell.json = any(each in typed for each in ("-o json", "-ojson", "--output json", "--output=json"))
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else _own_name()
+    shell.complain(told, f"{command} --help", Exit.USAGE)
+    return Exit.USAGE
 
 
 def _leave_no_core() -> None:

@@ -66,7 +66,27 @@ def test_unknown_words_are_a_usage_error_on_stderr() -> None:
     for words in (["plan", "--nonsense"], ["nonsense"], ["apply", "--hold", "tight"], ["plan", "--strategy", "both"]):
         done = run(*words)
         assert (done.returncode, done.stdout) == (2, "")
-        assert "Error:" in done.stderr
+        told, hint, *_ = done.stderr.splitlines()
+        assert told.startswith("error: ")
+        assert "Value error" not in told
+        assert hint.startswith("  hint: seimigrate")
+        assert hint.endswith(" --help")
+
+
+def test_unknown_words_are_told_as_json_to_who_asked_for_it() -> None:
+    for words in (["plan", "--nonsense", "-o", "json"], ["apply", "--strategy", "both", "--output=json"]):
+        done = run(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        error = json.loads(done.stderr.splitlines()[0])["error"]
+        assert (error["exitCode"], error["hint"]) == (2, f"seimigrate {words[0]} --help")
+
+
+def test_no_words_at_all_are_answered_with_the_help() -> None:
+    for words in ([], ["runbook"]):
+        done = run(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("Usage: seimigrate")
+        assert "Commands:" in done.stderr
 
 
 def test_it_runs_as_a_module() -> None:
