@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from seimigrate.domain import beginning
 from seimigrate.domain.beginning import Options
@@ -19,6 +19,7 @@ from seimigrate.domain.fleet.steps import Back, End, Judge, Keep, Look, Rest, Si
 from seimigrate.domain.fleet.wishes import Word
 from seimigrate.domain.plan import Mode, Plan, StageName
 from seimigrate.domain.record import Record
+from seimigrate.engine.books import Books
 from seimigrate.engine.brake import Brake
 from seimigrate.engine.convoy import Convoy
 from seimigrate.engine.journal import Journal
@@ -31,19 +32,8 @@ PACE = 1.0
 
 Told = Callable[[Campaign, Step, Picture], None]
 """Is told of each step of the fleet before it is done."""
-
-
-class Books(Protocol):
-    """The run's record, and how a node begins."""
-
-    def keep(self, campaign: Campaign, moving: tuple[str, ...]) -> None:
-        """Write the run's record; ``moving`` are the nodes on their way or about to be."""
-
-    def begin(self, key: str, campaign: Campaign) -> Record | str:
-        """Give the record with which a node sets out, or how it ended without setting out."""
-
-    def came_out(self, record: Record) -> None:
-        """Take in how a node came out."""
+Begin = Callable[[str, Campaign], Record | str]
+"""Gives the record with which a node sets out, or how it ended without setting out."""
 
 
 @dataclass
@@ -59,6 +49,8 @@ class Drive:
     scouts: Scouts
     brake: Brake
     books: Books
+    begin: Begin
+    came_out: Callable[[Record], None]
     told: Told
     meanwhile: Callable[[], None]
     left: Callable[[], bool]
@@ -89,7 +81,7 @@ class Drive:
         """Take in what has happened meanwhile: nodes that ended, answers, wishes."""
         before = campaign
         for record in self.convoy.collect():
-            self.books.came_out(record)
+            self.came_out(record)
             campaign = campaign.after(record, self.ports.clock.now())
         answered = self.scouts.collect()
         asked = self.brake.heard()
@@ -152,7 +144,7 @@ class Drive:
         self._keep(campaign, *keys)
         without: dict[str, str] = {}
         for key in keys:
-            begun = self.books.begin(key, campaign)
+            begun = self.begin(key, campaign)
             if isinstance(begun, Record):
                 self.convoy.add(begun)
             else:

@@ -21,13 +21,14 @@ from seimigrate.domain.plan import Plan, StageName
 from seimigrate.domain.record import Outcome, Record
 from seimigrate.domain.seen import Seen
 from seimigrate.engine import muster
+from seimigrate.engine.books import Books
 from seimigrate.engine.brake import Brake
 from seimigrate.engine.convoy import Convoy
 from seimigrate.engine.crew import Inline
 from seimigrate.engine.drive import Drive, Told
 from seimigrate.engine.errors import SeimigrateError
 from seimigrate.engine.hold import HoldKeeper, NoHold
-from seimigrate.engine.journal import MOVING, Journal, RunJournal, RunRecord
+from seimigrate.engine.journal import MOVING, Journal, RunRecord
 from seimigrate.engine.observer import Observer
 from seimigrate.engine.reading import LiveView
 from seimigrate.engine.results import Key, Result
@@ -74,14 +75,13 @@ class Run:
         self._crew = self._company.crew or Inline()
         self._observer = Observer(ports.view, ports.clock, hold.problem)
         self._journal = Journal(ports.cluster, plan.migration)
-        self._run_journal = RunJournal(ports.cluster)
+        self._books = Books(ports.cluster, ports.lock)
         runner = Runner(ports, self._journal, self._observer, hold, plan, report)
         self._convoy = Convoy(ports, runner, self._journal, self._observer, self._crew)
         self._survey = Survey(ports.cluster, ports.clock, plan, hold.accounts)
         self._brake = Brake(ports.cluster, ports.view, options.run)
         self._report = report
         self._who = who
-        self._about: RunRecord | None = None
         self._results: dict[str, Result] = {}
         self.leaving = False
 
@@ -100,21 +100,19 @@ class Run:
 
         ``namespaces`` are those whose held nodes it looks after while it lives.
         """
-        last = self._run_journal.load()
-        self._about = RunRecord(
-            run=self._options.run,
-            holder=self._who,
-            command=command,
-            migration=self._plan.migration,
-            plan=self._plan.digest,
-            started=self._ports.clock.now(),
-            nodes=dict(last.nodes) if last else {},
-            namespaces=tuple(namespaces),
-            campaign=last.campaign if last else None,
+        self._books.open(
+            RunRecord(
+                run=self._options.run,
+                holder=self._who,
+                command=command,
+                migration=self._plan.migration,
+                plan=self._plan.digest,
+                started=self._ports.clock.now(),
+                namespaces=tuple(namespaces),
+            )
         )
-        self._save()
         self._journal.read_all(namespaces)
-        for key in self._about.nodes:
+        for key in self._books.record.nodes:
             self._take_over(key)
         self._hold.install()
 
@@ -122,34 +120,16 @@ class Run:
         record = self._journal.load(*key.split("/", 1), fresh=True)
         if record is None or record.outcome is not None:
             # It had come to an end, but the run's record does not say so yet.
-            about = self._record()
-            campaign = about.campaign
-            if record is not None and campaign is not None and about.nodes[key] == MOVING:
+            campaign = self._books.record.campaign
+            if record is not None and campaign is not None and self._books.record.nodes[key] == MOVING:
                 campaign = campaign.after(record, self._ports.clock.now())
-            self._about = replace(about, campaign=campaign)
-            self._mark(key, record.outcome.value if record and record.outcome and record.open else None)
+            self._books.ended(key, record, campaign)
             return
         record = self._journal.save(record.taken_over(self._options.run))
         live = LiveView(self._ports.cluster)
         observer = Observer(live, self._ports.clock, self._hold.problem)
         ports = replace(self._ports, view=live)
         Runner(ports, self._journal, observer, self._hold, self._plan, self._report).take_over(record)
-
-    def _record(self) -> RunRecord:
-        assert self._about is not None
-        return self._about
-
-    def _save(self) -> None:
-        self._ports.lock.check()
-        self._run_journal.save(self._record())
-
-    def _mark(self, key: str, state: str | None) -> None:
-        about = self._record()
-        nodes = {k: v for k, v in about.nodes.items() if k != key}
-        if state is not None:
-            nodes[key] = state
-        self._about = replace(about, nodes=nodes)
-        self._save()
 
     # Forwards.
 
@@ -171,9 +151,9 @@ class Run:
         for key in mustered.done:
             self._results["/".join(key)] = Result(*key, nothing_to_do=True)
         campaign = self._campaign(mustered, waves, canary, left, job)
-        self.keep(campaign, tuple(left))
+        self._books.keep(campaign, tuple(left))
         for name in left:
-            begun = self.begin(name, campaign)
+            begun = self._begin(name, campaign)
             if isinstance(begun, Record):
                 self._convoy.add(begun)
             else:
@@ -184,7 +164,7 @@ class Run:
         return self._all_results(campaign)
 
     def _left_on_their_way(self, keys: Sequence[Key]) -> list[str]:
-        left = self._record().moving
+        left = self._books.record.moving
         if forgotten := sorted(set(left) - {"/".join(key) for key in keys}):
             name = forgotten[0]
             raise SeimigrateError(
@@ -197,7 +177,7 @@ class Run:
         self, mustered: muster.Muster, waves: Sequence[Wave] | None, canary: str | None, left: Sequence[str], job: str
     ) -> Campaign:
         """Give the campaign that an earlier run left over these nodes, or a new one."""
-        last = self._record().campaign
+        last = self._books.record.campaign
         if last is not None and job and last.job == job:
             # Its pod was lost: nobody has said since that it shall go on, or begin anew.
             return last
@@ -218,20 +198,15 @@ class Run:
             convoy=self._convoy,
             scouts=Scouts(self._ports, self._plan, self._crew, company.gates),
             brake=self._brake,
-            books=self,
+            books=self._books,
+            begin=self._begin,
+            came_out=self._came_out,
             told=company.told,
             meanwhile=company.meanwhile,
             left=lambda: self.leaving,
         )
 
-    def keep(self, campaign: Campaign, moving: tuple[str, ...]) -> None:
-        """Write the run's record; ``moving`` are the nodes on their way or about to be."""
-        about = self._record()
-        others = {key: state for key, state in about.nodes.items() if state != MOVING and key not in moving}
-        self._about = replace(about, nodes={**others, **dict.fromkeys(moving, MOVING)}, campaign=campaign)
-        self._save()
-
-    def begin(self, key: str, campaign: Campaign) -> Record | str:
+    def _begin(self, key: str, campaign: Campaign) -> Record | str:
         """Give the record with which a node sets out, or how it ended without setting out."""
         namespace, name = key.split("/", 1)
         view, last = self._judged(self._look((namespace, name))), self._journal.load(namespace, name)
@@ -246,20 +221,15 @@ class Run:
         self._results[key] = Result(namespace, name, blockers=begun, nothing_to_do=not begun)
         return muster.WITHOUT_WAY[bool(begun)]
 
-    def came_out(self, record: Record) -> None:
-        """Take in how a node came out; the next ``keep`` writes it."""
+    def _came_out(self, record: Record) -> None:
         self._results[record.key] = Result(record.namespace, record.name, record=record)
-        about = self._record()
-        nodes = {key: state for key, state in about.nodes.items() if key != record.key}
-        if record.open and record.outcome:
-            nodes[record.key] = record.outcome.value
-        self._about = replace(about, nodes=nodes)
+        self._books.came_out(record.key, record)
 
     def _settle(self) -> None:
         """Wait for the steps that are being done: what came of them is journaled before anybody leaves."""
         while self._convoy.busy():
             for record in self._convoy.collect():
-                self.came_out(record)
+                self._came_out(record)
             self._ports.view.wait(0.05)
 
     def _turns(self, room: Room | None = None) -> Turns:
@@ -267,7 +237,7 @@ class Run:
             ports=self._ports,
             convoy=self._convoy,
             brake=self._brake,
-            mark=self._mark,
+            books=self._books,
             settle=self._settle,
             meanwhile=self._company.meanwhile,
             left=lambda: self.leaving,

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from seimigrate.domain.record import Record
+from seimigrate.engine.books import Books
 from seimigrate.engine.brake import Brake, without_campaign
 from seimigrate.engine.convoy import Convoy
 from seimigrate.engine.crew import HANDS
 from seimigrate.engine.drive import PACE
-from seimigrate.engine.journal import MOVING
 from seimigrate.engine.results import Key, Result
 from seimigrate.engine.runner import Ports
 
@@ -24,14 +24,13 @@ Room = Callable[[], Callable[[Key], bool]]
 class Turns:
     """Carries nodes in order; ``room`` is asked at each look, and after each node that set out.
 
-    ``mark`` writes into the run's record how a node is, ``settle`` waits for the steps that are being done, and
-    ``left`` tells whether the run is to leave.
+    ``settle`` waits for the steps that are being done, and ``left`` tells whether the run is to leave.
     """
 
     ports: Ports
     convoy: Convoy
     brake: Brake
-    mark: Callable[[str, str | None], None]
+    books: Books
     settle: Callable[[], None]
     meanwhile: Callable[[], None]
     left: Callable[[], bool]
@@ -68,7 +67,7 @@ class Turns:
             self._waiting.remove(key)
             begun = begin(key)
             if isinstance(begun, Record):
-                self.mark(begun.key, MOVING)
+                self.books.set_out(begun.key)
                 self.convoy.add(begun)
                 may = self._room()
             else:
@@ -85,7 +84,7 @@ class Turns:
         ended = self.convoy.collect()
         for record in ended:
             self._came_out(record.key, Result(record.namespace, record.name, record=record), last)
-            self.mark(record.key, record.outcome.value if record.open and record.outcome else None)
+            self.books.ended(record.key, record)
         return bool(ended)
 
     def _came_out(self, key: str, result: Result, last: Callable[[Result], bool]) -> None:

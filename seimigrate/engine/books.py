@@ -1,0 +1,60 @@
+"""The run's record while the run lives: what moves, and how far its campaign is. Only the lock's holder writes it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from seimigrate.domain.fleet.campaign import Campaign
+from seimigrate.domain.record import Record
+from seimigrate.engine.journal import MOVING, RunJournal, RunRecord
+from seimigrate.engine.ports import Cluster, Lock
+
+
+class Books:
+    """Keeps the record of one run."""
+
+    def __init__(self, cluster: Cluster, lock: Lock) -> None:
+        self._journal = RunJournal(cluster)
+        self._lock = lock
+        self._about: RunRecord | None = None
+
+    @property
+    def record(self) -> RunRecord:
+        """Give the record as it is kept now."""
+        assert self._about is not None
+        return self._about
+
+    def open(self, about: RunRecord) -> None:
+        """Begin, with what an earlier run left on its way and with its campaign."""
+        last = self._journal.load()
+        self._about = replace(about, nodes=dict(last.nodes), campaign=last.campaign) if last is not None else about
+        self._save()
+
+    def keep(self, campaign: Campaign, moving: tuple[str, ...]) -> None:
+        """Write how far the campaign is; ``moving`` are the nodes on their way or about to be."""
+        others = {key: state for key, state in self.record.nodes.items() if state != MOVING and key not in moving}
+        self._about = replace(self.record, nodes={**others, **dict.fromkeys(moving, MOVING)}, campaign=campaign)
+        self._save()
+
+    def set_out(self, key: str) -> None:
+        """Write that a node is on its way."""
+        self._mark(key, MOVING)
+        self._save()
+
+    def ended(self, key: str, record: Record | None, campaign: Campaign | None = None) -> None:
+        """Write that a node has come to an end, and what that makes of the campaign."""
+        self.came_out(key, record)
+        self._about = replace(self.record, campaign=campaign or self.record.campaign)
+        self._save()
+
+    def came_out(self, key: str, record: Record | None) -> None:
+        """Take in how a node came out; what is written next says so."""
+        self._mark(key, record.outcome.value if record is not None and record.open and record.outcome else None)
+
+    def _mark(self, key: str, state: str | None) -> None:
+        nodes = {other: how for other, how in self.record.nodes.items() if other != key}
+        self._about = replace(self.record, nodes=nodes if state is None else {**nodes, key: state})
+
+    def _save(self) -> None:
+        self._lock.check()
+        self._journal.save(self.record)
