@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,11 +112,21 @@ def furnish(admin: Connection) -> None:
 @contextmanager
 def bound_to(admin: Connection, role: str, user: str) -> Iterator[None]:
     """Give a user a ClusterRole for as long as the block lasts."""
-    _create(admin, _binding(role, user))
+    with created(admin, [_binding(role, user)]):
+        yield
+
+
+@contextmanager
+def created(admin: Connection, objects: Iterable[Object]) -> Iterator[None]:
+    """Let objects be there for as long as the block lasts; what is there already stays."""
+    made: list[str] = []
     try:
+        for body in objects:
+            made += filter(None, [_create(admin, body)])
         yield
     finally:
-        admin.request("DELETE", f"{RBAC}/clusterrolebindings/{role}-{user}")
+        for path in reversed(made):
+            admin.request("DELETE", path)
 
 
 def _binding(role: str, user: str) -> Object:
@@ -129,7 +139,8 @@ def _binding(role: str, user: str) -> Object:
     }
 
 
-def _create(admin: Connection, body: Object) -> None:
+def _create(admin: Connection, body: Object) -> str:
+    """Create an object, and give its path, "" where it is there already."""
     version, plural = body["apiVersion"], f"{body['kind'].lower()}s"
     root = f"/apis/{version}" if "/" in version else f"/api/{version}"
     namespace = body["metadata"].get("namespace")
@@ -137,7 +148,8 @@ def _create(admin: Connection, body: Object) -> None:
     try:
         admin.request("POST", path, body=body)
     except Conflict:
-        return
+        return ""
+    return f"{path}/{body['metadata']['name']}"
 
 
 def forget_runs(admin: Connection) -> None:

@@ -1,7 +1,8 @@
-"""Which rules of an account's roles it has used, and what it was denied: read from the API server's audit log."""
+"""Which rules of an account's roles it has used, what it was denied, and what an error says that it lacks."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -21,9 +22,13 @@ class Grant:
     resource: str
     name: str = ""
 
+    @property
+    def full(self) -> str:
+        """The resource with its group."""
+        return f"{self.resource}.{self.group}" if self.group else self.resource
+
     def __str__(self) -> str:
-        where = f"{self.resource}.{self.group}" if self.group else self.resource
-        return f"{self.role}: {self.verb} {where}" + (f" {self.name}" if self.name else "")
+        return f"{self.role}: {self.verb} {self.full}" + (f" {self.name}" if self.name else "")
 
 
 @dataclass(frozen=True)
@@ -115,3 +120,43 @@ def denied(events: Iterable[Object], user: str) -> list[str]:
         and event["responseStatus"]["code"] in (401, 403)
         and (event.get("annotations") or {}).get("authorization.k8s.io/decision") != "allow"
     ]
+
+
+MISSING = re.compile(
+    r"^  (?P<verbs>[a-z]+(?:, [a-z]+)*) +(?P<resource>[\w./-]+) +in (?P<where>[^,\n]+)"
+    r"(?:, resourceNames: (?P<name>\S+))?$",
+    re.MULTILINE,
+)
+
+
+def named(message: str) -> dict[tuple[str, str, str], str]:
+    """Read from an error what is missing: verb, resource with its group and name if it is for one; and where."""
+    return {
+        (verb, found["resource"], found["name"] or ""): found["where"]
+        for found in MISSING.finditer(message)
+        for verb in found["verbs"].split(", ")
+    }
+
+
+def without_each(roles: Iterable[Object]) -> Iterator[tuple[Object, Object]]:
+    """Yield each role without one of its rules, and with that rule alone."""
+    for role in roles:
+        for rule in role["rules"]:
+            yield role | {"rules": [each for each in role["rules"] if each is not rule]}, role | {"rules": [rule]}
+
+
+def assert_named(message: str, lost: Object, namespace: str) -> None:
+    """See that an error names a rule that was lost, wholly and nothing else, and where it is missing.
+
+    ``namespace`` is the one where the nodes are.
+    """
+    told, wide = named(message), {"all namespaces", "the whole cluster"}
+    assert set(told) == {(grant.verb, grant.full, grant.name) for grant in grants([lost])}, message
+    near = {f"namespace {lost['metadata'].get('namespace', namespace)}"}
+    assert set(told.values()) <= (wide if lost["metadata"]["name"].endswith("-cluster") else near), message
+
+
+def asked_only_what_it_may(events: Iterable[Object], user: str) -> bool:
+    """Tell whether a user has asked the API server who it is and what it may do, and has done and read nothing."""
+    asked = {(event.get("objectRef") or {}).get("resource") for event in events if event["user"]["username"] == user}
+    return asked == {"selfsubjectaccessreviews", "selfsubjectreviews"}

@@ -110,11 +110,14 @@ class ApiCluster:
         answer = self._object("POST", path, query=_writing(), body=request)
         return str(answer["status"]["token"])
 
-    def may(self, verb: str, kind: Kind, namespace: str, subresource: str = "") -> bool:
-        """Tell whether the API server would let us; namespace ``""`` means all (SelfSubjectAccessReview)."""
+    def may(self, verb: str, kind: Kind, namespace: str, subresource: str = "", name: str = "") -> bool:
+        """Tell whether the API server would let us (SelfSubjectAccessReview).
+
+        Namespace ``""`` means all of them, name ``""`` all objects.
+        """
         resource = kind.resource
         asked = {"verb": verb, "group": resource.group, "resource": resource.plural, "namespace": namespace}
-        asked["subresource"] = subresource
+        asked |= {"subresource": subresource, "name": name}
         body = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
@@ -122,6 +125,12 @@ class ApiCluster:
         }
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         return bool(self._object("POST", path, body=body)["status"].get("allowed"))
+
+    def user(self) -> str:
+        """Give the name by which the API server knows us (SelfSubjectReview, in Kubernetes since 1.28)."""
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        answer = self._object("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=body)
+        return str(answer["status"]["userInfo"]["username"])
 
     def missing_kinds(self, kinds: Iterable[Kind]) -> builtins.list[Kind]:
         """Give those of the kinds that the API server does not serve, as for an absent CRD."""

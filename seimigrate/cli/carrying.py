@@ -106,7 +106,6 @@ def carry(
     gates = errand.plan.gates if errand.gated else ()
     web = session.web()
     gating.check_tokens(gates, web)
-    session.require_rights(errand.selection.namespaces, holds=errand.holds, gates=gating.namespaces(gates))
     with session.lock(who, acting.lease_seconds, waits) as lock:
         shell.acting = True
         with session.view(errand.selection.namespaces) as view:

@@ -22,6 +22,7 @@ from seimigrate.cli.options import Connect
 from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
 from seimigrate.engine.crew import Inline
 from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View, Web
+from seimigrate.engine.rights import Needs
 from seimigrate.resources import plans_dir
 from seimigrate.simulation.prometheus import SimulatedPrometheus
 from seimigrate.simulation.world import MemoryView, World
@@ -79,10 +80,10 @@ class SimulatedSession:
         """Give a simulated Prometheus."""
         return self._prometheus
 
-    def require_rights(self, namespaces: Sequence[str], *, holds: bool, gates: Sequence[str]) -> None:
+    def require_rights(self, needs: Needs) -> None:
         """Find nothing missing: there are no rights in memory."""
 
-    def require_guard_rights(self, namespaces: Sequence[str]) -> None:
+    def require_guard_rights(self, namespaces: Sequence[str], account: tuple[str, str]) -> None:
         """Find nothing missing."""
 
     def pods(self, service_account: tuple[str, str], *, required: bool) -> Pods:

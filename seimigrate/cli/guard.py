@@ -52,7 +52,7 @@ def guard(
     plan = looking.the_plan(file)
     session = shell.open_session(connect)
     namespaces = _namespaces(target, named)
-    session.require_guard_rights(namespaces)
+    session.require_guard_rights(namespaces, account)
     watch = _Watch(
         session=session,
         plan=plan,

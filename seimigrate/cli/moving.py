@@ -30,9 +30,11 @@ from seimigrate.domain import beginning
 from seimigrate.domain.plan import Plan, StageName
 from seimigrate.domain.prospect import Prospect
 from seimigrate.domain.steps import Ways
+from seimigrate.engine import gating
 from seimigrate.engine.errors import UsageError
 from seimigrate.engine.journal import Journal
 from seimigrate.engine.results import Result
+from seimigrate.engine.rights import Needs
 from seimigrate.engine.run import Run
 from seimigrate.render import endedtable, jsonout, values
 from seimigrate.render.pages import EndedPage
@@ -71,7 +73,14 @@ def apply(
             "--job needs a saved plan to tell one Job from another", hint="save one: seimigrate plan --out FILE"
         )
     shell, told, session, found = begin(
-        ctx, lambda: orders.read(target, file, way, saved), acting, connect, output, [controller, calling]
+        ctx,
+        lambda: orders.read(target, file, way, saved),
+        acting,
+        connect,
+        output,
+        [controller, calling],
+        holds=hold is HoldBy.JUDGE,
+        calls=True,
     )
     plan, ways, strategy = told.plan, told.ways, told.strategy
     look = looking.Look(session.cluster, found, plan, session.clock)
@@ -219,18 +228,33 @@ def begin(
     connect: Connect,
     output: Output,
     accounts: list[Controller | Calling],
+    *,
+    holds: bool = True,
+    calls: bool = False,
 ) -> tuple[Shell, Orders, Session, selection.Selection]:
-    """Find out all that can be wrong with the words before anything is asked of the cluster."""
+    """Find out all that can be wrong with the words, then what rights are missing, before anything is read.
+
+    ``calls`` tells that sidecars and gates must be called.
+    """
     shell = shell_of(ctx)
     shell.begin(output)
+    account = None
     for each in accounts:
         if isinstance(each, Calling):
-            pair("--service-account", each.service_account)
+            account = pair("--service-account", each.service_account)
         elif each.controller_account is not None:
             pair("--controller-account", each.controller_account)
     shell.must_be_able_to_ask(acting.yes)
     told = read()
     session = shell.open_session(connect)
+    needs = Needs(
+        namespaces=told.namespaces(session),
+        holds=holds,
+        gates=gating.namespaces(told.plan.gates) if calls else (),
+        account=account if calls else None,
+        identity=told.saved is not None,
+    )
+    session.require_rights(needs)
     return shell, told, session, told.select(session)
 
 

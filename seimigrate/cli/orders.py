@@ -47,6 +47,12 @@ class Orders:
     file: str = ""
     saved: SavedPlan | None = None
 
+    def namespaces(self, session: Session) -> tuple[str, ...]:
+        """Give the namespaces of the nodes (``""``: all), before the cluster is asked."""
+        if self.saved is None:
+            return selection.namespaces_of(self.target, session.namespace)
+        return tuple(sorted({node.namespace for node in self.saved.nodes}))
+
     def select(self, session: Session) -> Selection:
         """Find the nodes; raises ``SeimigrateError`` if there are none, or if the plan is another cluster's."""
         if self.saved is None:
@@ -57,7 +63,7 @@ class Orders:
                 hint="name the right one: --context NAME",
             )
         keys = tuple((node.namespace, node.name) for node in self.saved.nodes)
-        return Selection(keys, tuple(sorted({namespace for namespace, _ in keys})))
+        return Selection(keys, self.namespaces(session))
 
     def require_fit(self, look: Look) -> None:
         """Raise ``SeimigrateError`` naming each field that is not as it was when the plan was saved."""

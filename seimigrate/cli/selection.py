@@ -48,15 +48,19 @@ def consistent(namespaces: Sequence[str], everywhere: bool, selector: str, nodes
     return named
 
 
-def select(cluster: Cluster, target: Target, default_namespace: str) -> Selection:
-    """Find the nodes; raises ``SeimigrateError`` if there are none, or one that was named is not there."""
+def namespaces_of(target: Target, default_namespace: str) -> tuple[str, ...]:
+    """Give the namespaces to look at (``""`` alone: all), before the cluster is asked; raises ``UsageError``."""
     named = check(target)
     if target.all_namespaces:
-        namespaces: tuple[str, ...] = ("",)
-    elif named:
-        namespaces = tuple(sorted({namespace for namespace, _ in named}))
-    else:
-        namespaces = (target.namespace or naming.namespace("the context's namespace", default_namespace),)
+        return ("",)
+    if named:
+        return tuple(sorted({namespace for namespace, _ in named}))
+    return (target.namespace or naming.namespace("the context's namespace", default_namespace),)
+
+
+def select(cluster: Cluster, target: Target, default_namespace: str) -> Selection:
+    """Find the nodes; raises ``SeimigrateError`` if there are none, or one that was named is not there."""
+    named, namespaces = check(target), namespaces_of(target, default_namespace)
     found = reading.keys(cluster, namespaces, target.selector)
     if named:
         _require_all(named, found)

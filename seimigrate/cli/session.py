@@ -13,6 +13,7 @@ from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
 from seimigrate.engine import crew, guard, hold, observer, rights
 from seimigrate.engine.errors import LockedByAnother, NotFound, SeimigrateError
 from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View, Web
+from seimigrate.engine.rights import Needs
 
 OnWait = Callable[[str, float], None]
 """Is told of a holder of the lock, and for how many seconds it will be watched for signs of life."""
@@ -37,8 +38,8 @@ class Session(Protocol):
     def namespace(self) -> str:
         """Give the namespace that a command means which names none."""
 
-    def require_rights(self, namespaces: Sequence[str], *, holds: bool, gates: Sequence[str]) -> None:
-        """Raise ``Forbidden`` naming every right that a run would lack; ``gates`` are where gates are asked."""
+    def require_rights(self, needs: Needs) -> None:
+        """Raise ``Forbidden`` naming every right that a run would lack."""
 
     def pods(self, service_account: tuple[str, str], *, required: bool) -> Pods:
         """Give calls to pods with a ServiceAccount's token; raises an error if it is required and there is none."""
@@ -46,7 +47,7 @@ class Session(Protocol):
     def web(self) -> Web:
         """Give what gates are asked with."""
 
-    def require_guard_rights(self, namespaces: Sequence[str]) -> None:
+    def require_guard_rights(self, namespaces: Sequence[str], account: tuple[str, str]) -> None:
         """Raise ``Forbidden`` naming every right that a guard would lack."""
 
     def lock(
@@ -86,9 +87,9 @@ class ClusterSession:
         self.server = self._connection.host
         self.namespace = context_namespace(chosen.context, chosen.kubeconfig)
 
-    def require_rights(self, namespaces: Sequence[str], *, holds: bool, gates: Sequence[str]) -> None:
-        """Ask the API server what we may do, before anything is done."""
-        rights.require(self.cluster, namespaces, holds=holds, gates=gates)
+    def require_rights(self, needs: Needs) -> None:
+        """Ask the API server what we may do, before anything is read or done."""
+        rights.require(self.cluster, needs)
 
     def web(self) -> Web:
         """Give what gates are asked with."""
@@ -112,9 +113,9 @@ class ClusterSession:
             ) from error
         return ForwardedPods(self._connection, tokens)
 
-    def require_guard_rights(self, namespaces: Sequence[str]) -> None:
-        """Ask the API server what a guard may do, before anything is done."""
-        rights.require_guard(self.cluster, namespaces)
+    def require_guard_rights(self, namespaces: Sequence[str], account: tuple[str, str]) -> None:
+        """Ask the API server what a guard may do, before anything is read or done."""
+        rights.require_guard(self.cluster, namespaces, account)
 
     @contextmanager
     def lock(self, holder: str, seconds: float, on_wait: OnWait, *, name: str = LEASE_NAME) -> Iterator[Lock]:

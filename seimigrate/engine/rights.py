@@ -1,38 +1,21 @@
-"""What a run must be allowed to do, asked before it does anything: a missing rule is named while nothing has changed.
+"""What a run must be allowed to do, asked before it reads anything: all that is missing is named while nothing changed.
 
 ``deploy/rbac.yaml`` grants people exactly these, and what plan, status and verify read; ``deploy/apply`` the Job.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol
 
-from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind
-from seimigrate.engine.errors import Forbidden
+from seimigrate.domain import rights
+from seimigrate.domain.kinds import LEASE_NAME, RUN_NAME, SYSTEM_NAMESPACE, Kind
+from seimigrate.domain.leases import GUARD_LEASE
+from seimigrate.domain.rights import Lack, Right, Source, Where
+from seimigrate.engine import guardjournal
+from seimigrate.engine.errors import ApiError, Forbidden
 from seimigrate.engine.survey import BEYOND, MONITORS
-
-
-class Where(Enum):
-    """In which namespaces a right is needed."""
-
-    NODES = "in the nodes' namespaces"
-    GATES = "in the namespaces where gates are asked"
-    SYSTEM = "in seimigrate's own namespace"
-    CLUSTER = "in the whole cluster"
-
-
-@dataclass(frozen=True, slots=True)
-class Right:
-    """Some verbs on one resource."""
-
-    verbs: tuple[str, ...]
-    kind: Kind
-    where: Where
-    subresource: str = ""
-
 
 LOOK = ("get", "list", "watch")
 WATCH = ("list", "watch")
@@ -69,6 +52,8 @@ HOLD = (
     Right((*LOOK, "create", "update"), Kind.ADMISSION_POLICY, Where.CLUSTER),
     Right((*LOOK, "create", "update"), Kind.ADMISSION_BINDING, Where.CLUSTER),
 )
+IDENTITY = (Right(("get",), Kind.NAMESPACE, Where.CLUSTER, name="kube-system"),)
+"""What tells whether this is the cluster that a saved plan is for."""
 
 GUARD = (
     Right(WATCH, Kind.SEI_NODE, Where.NODES),
@@ -79,9 +64,12 @@ GUARD = (
     Right(("get", "create"), Kind.POD, Where.NODES, subresource="portforward"),
     Right(("get",), Kind.CONFIG_MAP, Where.NODES),
     Right(("create",), Kind.CONFIG_MAP, Where.SYSTEM),
+    Right(("get", "update"), Kind.CONFIG_MAP, Where.SYSTEM, name=guardjournal.NAME),
+    Right(("get",), Kind.CONFIG_MAP, Where.SYSTEM, name=RUN_NAME),
     Right(("create",), Kind.LEASE, Where.SYSTEM),
+    Right(("get", "update"), Kind.LEASE, Where.SYSTEM, name=GUARD_LEASE),
+    Right(("get",), Kind.LEASE, Where.SYSTEM, name=LEASE_NAME),
 )
-"""What a guard needs; to change its Lease and its journal, too, but by their names, which is not asked here."""
 
 GATES = (
     Right(("get",), Kind.SERVICE, Where.GATES),
@@ -91,51 +79,82 @@ GATES = (
 """What gates need that are asked by port-forward."""
 
 
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a run is about to do, as far as its rights go.
+
+    ``namespaces`` are those of the nodes (``""``: all), ``gates`` those where gates are asked. ``account`` is namespace
+    and name of the ServiceAccount whose token the run cannot do without. ``identity`` tells that its plan was saved.
+    """
+
+    namespaces: Sequence[str]
+    holds: bool = True
+    gates: Sequence[str] = ()
+    account: tuple[str, str] | None = None
+    identity: bool = False
+
+    def rights(self) -> Iterator[Right]:
+        """Give what a run needs for it."""
+        yield from (*NODES, *AROUND, *SURVEY)
+        yield from GATES if self.gates else ()
+        yield from HOLD if self.holds else ()
+        yield from IDENTITY if self.identity else ()
+        yield from token_of(self.account)
+
+    def places(self) -> Mapping[Where, Sequence[str]]:
+        """Give the namespaces that each place stands for."""
+        token = self.account[:1] if self.account else ()
+        near = {Where.NODES: self.namespaces, Where.GATES: self.gates, Where.TOKEN: token}
+        return {**near, Where.SYSTEM: (SYSTEM_NAMESPACE,), Where.CLUSTER: ("",)}
+
+
 class Reviewer(Protocol):
     """Whoever can say what we may do."""
 
-    def may(self, verb: str, kind: Kind, namespace: str, subresource: str = "") -> bool:
-        """Tell whether the API server would let us; namespace ``""`` means all of them."""
+    def may(self, verb: str, kind: Kind, namespace: str, subresource: str = "", name: str = "") -> bool:
+        """Tell whether the API server would let us; namespace ``""`` means all of them, name ``""`` all objects."""
+
+    def user(self) -> str:
+        """Give the name by which the API server knows us."""
 
 
-def missing(
-    reviewer: Reviewer, rights: Sequence[Right], namespaces: Sequence[str], gates: Sequence[str] = ()
-) -> Iterator[str]:
-    """Name each verb on each resource that we lack, as one would write it into a Role.
-
-    ``namespaces`` are those of the nodes, ``gates`` those where gates are asked.
-    """
-    where = {Where.NODES: namespaces, Where.GATES: gates, Where.SYSTEM: (SYSTEM_NAMESPACE,), Where.CLUSTER: ("",)}
-    for right in rights:
-        places = where[right.where]
-        resource = right.kind.resource.qualified
-        if right.subresource:
-            plural, dot, group = resource.partition(".")
-            resource = f"{plural}/{right.subresource}{dot}{group}"
-        for place in places:
-            for verb in right.verbs:
-                if not reviewer.may(verb, right.kind, place, right.subresource):
-                    scope = f'in namespace "{place}"' if place else "in all namespaces"
-                    yield f'verb "{verb}" on resource "{resource}" {scope}'
+def token_of(account: tuple[str, str] | None) -> Iterator[Right]:
+    """Give the right to ask for an account's token, none where none is needed."""
+    if account is not None:
+        yield Right(("create",), Kind.SERVICE_ACCOUNT, Where.TOKEN, subresource="token", name=account[1])
 
 
-def require_guard(reviewer: Reviewer, namespaces: Sequence[str]) -> None:
-    """Raise ``Forbidden`` naming every right that a guard lacks."""
-    lacking = list(missing(reviewer, GUARD, namespaces))
-    if lacking:
-        raise Forbidden(
-            "a guard may not do what it needs; missing: " + "; ".join(lacking),
-            hint="deploy/guard.yaml has its ClusterRole and Role: kubectl apply -k deploy",
-        )
+def require(reviewer: Reviewer, needs: Needs) -> None:
+    """Raise ``Forbidden`` naming all that a run lacks of what it needs."""
+    _require(reviewer, missing(reviewer, needs.rights(), needs.places()), rights.source_for)
 
 
-def require(reviewer: Reviewer, namespaces: Sequence[str], *, holds: bool, gates: Sequence[str] = ()) -> None:
-    """Raise ``Forbidden`` naming every right that we lack; nothing was changed by then."""
-    wanted = [*NODES, *AROUND, *SURVEY, *GATES, *(HOLD if holds else ())]
-    lacking = list(missing(reviewer, wanted, namespaces, gates))
-    if lacking:
-        raise Forbidden(
-            "you may not do what this needs; missing: " + "; ".join(lacking),
-            hint="nothing was changed; bind ClusterRole seimigrate of deploy/rbac.yaml to your user, "
-            "or for the Job: kubectl apply -k deploy/apply",
-        )
+def require_guard(reviewer: Reviewer, namespaces: Sequence[str], account: tuple[str, str]) -> None:
+    """Raise ``Forbidden`` naming all that a guard lacks; ``account`` is the one whose token the sidecars get."""
+    places = {Where.NODES: namespaces, Where.SYSTEM: (SYSTEM_NAMESPACE,), Where.TOKEN: account[:1]}
+    _require(reviewer, missing(reviewer, (*GUARD, *token_of(account)), places), lambda user: rights.FOR_GUARD)
+
+
+def missing(reviewer: Reviewer, wanted: Iterable[Right], places: Mapping[Where, Sequence[str]]) -> Sequence[Lack]:
+    """Ask for each verb of each right where it is needed; give those that we lack."""
+    return [
+        Lack(verb, right, namespace)
+        for right in wanted
+        for namespace in places[right.where]
+        for verb in right.verbs
+        if not reviewer.may(verb, right.kind, namespace, right.subresource, right.name)
+    ]
+
+
+def _require(reviewer: Reviewer, lacks: Sequence[Lack], source_for: Callable[[str], Source]) -> None:
+    if lacks:
+        user = _user(reviewer)
+        message, hint = rights.told(user, lacks, source_for(user))
+        raise Forbidden(message, hint=hint)
+
+
+def _user(reviewer: Reviewer) -> str:
+    try:
+        return reviewer.user()
+    except ApiError:  # it is what is missing that matters
+        return ""

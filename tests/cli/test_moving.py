@@ -237,6 +237,17 @@ class TestAsking:
         assert "--yes" in told.err
         assert session.opened == []
 
+    def test_who_lacks_a_right_is_told_before_anything_is_read_or_asked(self, world: World, command: list[str]) -> None:
+        world.stop_controller()
+        world.cluster.requests.clear()
+        session = WorldSession(world, lacks="patch statefulsets.apps")
+        told = say(session, *command, "-n", SEI, typed="y\n")
+        assert (told.code, told.err.count("error:")) == (1, 1)
+        assert told.err.startswith("error: you may not patch statefulsets.apps\n  hint: ")
+        assert world.cluster.requests == []
+        assert session.opened[1:] == [session.asked]
+        assert f"namespaces=('{SEI}',)" in session.asked
+
     def test_no_is_no(self, world: World, command: list[str]) -> None:
         world.stop_controller()
         world.cluster.requests.clear()
@@ -272,6 +283,18 @@ def test_only_the_nodes_namespaces_are_watched(world: World) -> None:
     say(session, "hold", "--yes", "-A")
     assert "view " in session.opened
     assert held(world)
+
+
+def test_a_token_is_asked_for_only_by_who_cannot_do_without(world: World) -> None:
+    for words, account in (
+        (("apply", "--unguarded", *GO), "account=('seimigrate-system', 'seimigrate')"),
+        (("hold",), "account=None"),
+        (("rollback",), "account=None"),
+    ):
+        session = WorldSession(world)
+        say(session, *words, "-A", "--yes")
+        assert account in session.asked
+        assert "namespaces=('',)" in session.asked
 
 
 def test_the_account_of_the_sidecars_token_can_be_named(world: World) -> None:

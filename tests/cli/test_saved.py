@@ -49,6 +49,14 @@ def test_plan_says_how_to_apply_the_file(world: World, tmp_path: Path) -> None:
     )
 
 
+def test_who_lacks_a_right_is_told_before_anything_is_read(world: World, file: str) -> None:
+    session = WorldSession(world, lacks="get namespaces")
+    assert "error: you may not get namespaces" in refused(world, file, session=session)
+    assert world.cluster.requests == []
+    assert f"namespaces=('{SEI}',)" in session.asked
+    assert "identity=True" in session.asked
+
+
 def test_a_saved_plan_is_applied_with_its_own_parameters(world: World, file: str) -> None:
     told = say(WorldSession(world), "apply", file, "--yes", "--unguarded", "-o", "json")
     assert told.code == 9

@@ -16,8 +16,9 @@ from seimigrate.cli.app import main
 from seimigrate.cli.options import Connect
 from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.engine.crew import Inline
-from seimigrate.engine.errors import LockedByAnother
+from seimigrate.engine.errors import Forbidden, LockedByAnother
 from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View, Web
+from seimigrate.engine.rights import Needs
 from seimigrate.simulation.locks import MemoryLock
 from seimigrate.simulation.prometheus import SimulatedPrometheus
 from seimigrate.simulation.world import SPLIT_IMAGE, World
@@ -30,15 +31,21 @@ GO = (*SPLIT, "--accept-policy-findings")
 
 @dataclass
 class WorldSession:
-    """A session on a world; ``other`` is somebody else who holds the lock."""
+    """A session on a world; ``other`` is somebody else who holds the lock, ``lacks`` a right."""
 
     world: World
     namespace: str = SEI
     server: str = "https://simulated"
     other: str = ""
+    lacks: str = ""
     opened: list[str] = field(default_factory=list)
     on_view: Callable[[], None] | None = None
     prometheus: Web | None = None
+
+    @property
+    def asked(self) -> str:
+        """What rights were asked for."""
+        return next(each for each in self.opened if each.startswith("rights "))
 
     @property
     def cluster(self) -> Cluster:
@@ -51,10 +58,12 @@ class WorldSession:
     def web(self) -> Web:
         return self.prometheus or SimulatedPrometheus(self.world)
 
-    def require_rights(self, namespaces: Sequence[str], *, holds: bool, gates: Sequence[str]) -> None:
-        self.opened.append(f"rights {holds}")
+    def require_rights(self, needs: Needs) -> None:
+        self.opened.append(f"rights {needs}")
+        if self.lacks:
+            raise Forbidden(f"you may not {self.lacks}", hint="ask for it")
 
-    def require_guard_rights(self, namespaces: Sequence[str]) -> None:
+    def require_guard_rights(self, namespaces: Sequence[str], account: tuple[str, str]) -> None:
         self.opened.append(f"guard rights {','.join(namespaces)}")
 
     def pods(self, service_account: tuple[str, str], *, required: bool) -> Pods:

@@ -12,9 +12,13 @@ import yaml
 
 from seimigrate.cli.exits import Exit
 from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind
-from seimigrate.engine.rights import AROUND, GUARD, HOLD, NODES, SURVEY, Right, Where, missing
+from seimigrate.domain.rights import JOB, Right, Where
+from seimigrate.engine.errors import Forbidden
+from seimigrate.engine.rights import GUARD, Needs, require, token_of
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+Grant = tuple[str, str, str, str, str]
+"""Where, group, resource, verb, and the only name that it is for, if it is for one."""
 
 
 def objects() -> list[dict[str, Any]]:
@@ -28,18 +32,23 @@ def rules(kind: str) -> list[dict[str, Any]]:
     return found
 
 
-def grants(rule: dict[str, Any], group: str, resource: str, verb: str) -> bool:
-    named = "resourceNames" in rule
-    return group in rule["apiGroups"] and resource in rule["resources"] and verb in rule["verbs"] and not named
+def grants(rule: dict[str, Any], right: Right, verb: str) -> bool:
+    kind = right.kind.resource
+    resource = f"{kind.plural}/{right.subresource}" if right.subresource else kind.plural
+    named = right.name in rule.get("resourceNames", [right.name])
+    return kind.group in rule["apiGroups"] and resource in rule["resources"] and verb in rule["verbs"] and named
 
 
-def test_the_guard_may_do_what_it_asks_for() -> None:
-    for right in GUARD:
-        kind = right.kind.resource
-        resource = f"{kind.plural}/{right.subresource}" if right.subresource else kind.plural
-        given = rules("ClusterRole") + (rules("Role") if right.where is Where.SYSTEM else [])
+def test_the_guard_may_do_what_it_asks_for_and_asks_for_all_that_it_may() -> None:
+    asked = [*GUARD, *token_of((SYSTEM_NAMESPACE, "seimigrate-guard"))]
+    used = []
+    for right in asked:
+        given = rules("ClusterRole") + ([] if right.where is Where.NODES else rules("Role"))
         for verb in right.verbs:
-            assert any(grants(rule, kind.group, resource, verb) for rule in given), (verb, resource)
+            found = [rule for rule in given if grants(rule, right, verb)]
+            assert found, (verb, right)
+            used += found
+    assert [rule for rule in rules("ClusterRole") + rules("Role") if rule not in used] == []
 
 
 def test_the_guard_can_change_nothing_but_its_lease_and_its_journal() -> None:
@@ -66,45 +75,50 @@ def test_the_pods_are_not_root_and_their_root_is_read_only(kind: str, command: s
 class Allowed:
     """Who may do what the Job's roles say in the cluster as a whole, but for one verb on one resource."""
 
-    def __init__(self, roles: list[dict[str, Any]], without: tuple[str, str, str, str] | None = None) -> None:
+    def __init__(self, roles: list[dict[str, Any]], without: Grant | None = None) -> None:
         self._granted = {grant for role in roles for grant in verbs(role)} - {without}
 
-    def may(self, verb: str, kind: Kind, namespace: str, subresource: str = "") -> bool:
+    def may(self, verb: str, kind: Kind, namespace: str, subresource: str = "", name: str = "") -> bool:
         group, resource = kind.resource.group, kind.resource.plural
         full = f"{resource}/{subresource}" if subresource else resource
-        places = {"": ["seimigrate-apply-cluster"], SYSTEM_NAMESPACE: ["Role"], "sei-a": ["seimigrate-apply"]}[
-            namespace
-        ]
-        return any((place, group, full, verb) in self._granted for place in [*places, "seimigrate-apply-cluster"])
+        place = {"": "seimigrate-apply-cluster", SYSTEM_NAMESPACE: "Role", "sei-a": "seimigrate-apply"}[namespace]
+        places = (place, "seimigrate-apply-cluster")
+        return any((where, group, full, verb, of) in self._granted for where in places for of in {"", name})
+
+    def user(self) -> str:
+        return JOB
 
 
-def verbs(role: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """Yield each verb on each resource of a role, with where it holds."""
+def verbs(role: dict[str, Any]) -> Iterator[Grant]:
+    """Yield each verb on each resource of a role, with where it holds, and for which name if it is for one."""
     place = "Role" if role["kind"] == "Role" else role["metadata"]["name"]
     for rule in role["rules"]:
         for group in rule["apiGroups"]:
             for resource in rule["resources"]:
                 for verb in rule["verbs"]:
-                    yield place, group, resource, verb
+                    for name in rule.get("resourceNames", [""]):
+                        yield place, group, resource, verb, name
 
 
-def test_the_job_may_do_what_a_run_asks_for_and_each_verb_that_is_missing_is_named() -> None:
+def test_the_job_may_do_what_it_asks_for_and_asks_for_all_that_it_may() -> None:
     roles = [o for o in job_objects() if o["kind"] in ("ClusterRole", "Role")]
-    asked: list[Right] = [*NODES, *AROUND, *SURVEY, *HOLD]
-    assert list(missing(Allowed(roles), asked, ["sei-a"])) == []
-    silent = []
+    needs = Needs(["sei-a"], account=(SYSTEM_NAMESPACE, "seimigrate"), identity=True)
+    require(Allowed(roles), needs)
     for role in roles:
         for grant in verbs(role):
-            _, _, resource, verb = grant
-            told = list(missing(Allowed(roles, grant), asked, ["sei-a"]))
-            assert all(f'verb "{verb}" on resource "{resource}' in line for line in told), (grant, told)
-            silent += [] if told else [f"{verb} {resource}"]
-    # Those are not asked about, but used before anything is changed: which cluster it is, and a token for the sidecars.
-    assert silent == ["get namespaces", "create serviceaccounts/token"]
+            _, group, resource, verb, name = grant
+            with pytest.raises(Forbidden) as refused:
+                require(Allowed(roles, grant), needs)
+            [line] = [line for line in refused.value.message.splitlines() if line.startswith("  ")]
+            assert line.split()[:2] == [verb, f"{resource}.{group}" if group else resource]
+            assert line.endswith(f"resourceNames: {name}") is bool(name)
+            assert f"{role['kind']} {role['metadata']['name']} of deploy/apply/rbac.yaml" in refused.value.hint
 
 
 def test_the_job_reads_no_secret_impersonates_nobody_and_gets_no_other_accounts_token() -> None:
-    given = {(resource, verb) for o in job_objects() + objects() if "rules" in o for _, _, resource, verb in verbs(o)}
+    given = {
+        (resource, verb) for o in job_objects() + objects() if "rules" in o for _, _, resource, verb, _ in verbs(o)
+    }
     assert not {(resource, verb) for resource, verb in given if resource == "secrets" or verb in ("impersonate", "*")}
     tokens = [r for o in job_objects() for r in o.get("rules", []) if "serviceaccounts/token" in r["resources"]]
     assert [rule["resourceNames"] for rule in tokens] == [["seimigrate"]]

@@ -13,7 +13,8 @@ import yaml
 
 from seimigrate.adapters.api import path_of
 from seimigrate.domain.kinds import Kind
-from seimigrate.engine.rights import AROUND, HOLD, NODES, SURVEY, Right
+from seimigrate.domain.rights import Right
+from seimigrate.engine.rights import AROUND, HOLD, NODES, SURVEY
 from tests.commandline import OPERATOR, ROOT, Done, bound_to, finish
 from tests.real.scene import NAME, Scene, plan_text
 

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import yaml
 
-from seimigrate.adapters.api import Connection
-from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Object
-from tests.commandline import RBAC, ROOT, Done, bound_to, finish, shipped
+from seimigrate.adapters.api import ApiCluster, Connection, connect, path_of
+from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.engine.errors import Forbidden
+from tests.commandline import RBAC, ROOT, Done, bound_to, created, finish, shipped
 from tests.controlplane.process import ControlPlane
-from tests.real.scene import Scene
-from tests.real.test_bad_input import unchanged
+from tests.real.scene import Scene, delete_namespace, new_namespace
 from tests.real.test_watching import apply_saved
-from tests.rules import denied, unused
+from tests.rules import asked_only_what_it_may, assert_named, denied, named, unused, without_each
 
 LOOKER = "nobody"
+ACCOUNTS = ("seimigrate-plan", "seimigrate-apply", "seimigrate-guard")
 
 
 def test_who_may_only_look_needs_all_of_its_role_and_nothing_else(
@@ -48,25 +49,60 @@ def test_the_job_in_one_namespace_names_each_rule_that_it_lacks_and_can_do_with_
     def apply() -> Done:
         return finish(apply_saved(scene, str(file), "--kubeconfig", str(kubeconfig)))
 
-    tried = 0
+    def lacking(role: Object) -> Done:
+        put(role)
+        mark = controlplane.audit_mark()
+        done = apply()
+        assert done.code == 1, done.err
+        assert (done.err.count("error:"), done.err.count("hint:")) == (1, 1), done.err
+        assert done.err.startswith(f"error: user {LOOKER} may not do"), done.err
+        assert asked_only_what_it_may(controlplane.audit_events(mark), LOOKER)
+        return done
+
     with _job(controlplane.admin, LOOKER, scene.namespace) as (roles, put):
         for role in roles:
-            for rule in role["rules"]:
-                put(role | {"rules": [each for each in role["rules"] if each != rule]})
-                mark = controlplane.audit_mark()
-                done = apply()
-                print(f"without {rule['verbs']} {rule['resources']}: {done.err.splitlines()[0]}")
-                assert done.code == 1, (rule, done.err)
-                assert (done.err.count("error:"), done.err.count("hint:")) == (1, 1), done.err
-                assert any(name in done.err for name in _names(rule)), (rule, done.err)
-                assert unchanged(scene, mark, LOOKER), rule
-                tried += 1
+            for less, lost in without_each([role]):
+                done = lacking(less)
+                print(done.err)
+                assert_named(done.err, lost, scene.namespace)
+            put(role)
+        for role in roles[1:]:
+            put(role | {"rules": []})
+        done = lacking(roles[0] | {"rules": []})
+        print(done.err)
+        assert len(named(done.err)) > 60
+        for role in roles:
             put(role)
         mark = controlplane.audit_mark()
         done = apply()
     assert done.code == 9, done.err
-    assert tried > 20
     assert denied(controlplane.audit_events(mark), LOOKER) == []
+
+
+def test_an_account_gets_the_one_token_that_its_role_names_and_nobody_elses(
+    rights: ControlPlane, tmp_path: Path
+) -> None:
+    """Neither its own, if it is not that, nor one of an account of the same name elsewhere."""
+    admin, elsewhere = rights.admin, new_namespace(rights)
+    named_so = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "seimigrate", "namespace": elsewhere},
+    }
+    with created(admin, [*_accounts_and_roles(), named_so]):
+        there = [f"{SYSTEM_NAMESPACE}/{name}" for name in ("seimigrate", *ACCOUNTS)]
+        got = {
+            (name, target)
+            for name in ("seimigrate", *ACCOUNTS)
+            for target in (*there, f"{elsewhere}/seimigrate", f"{elsewhere}/default")
+            if _gets_token(_as_account(rights, tmp_path, name), target)
+        }
+    delete_namespace(rights, elsewhere)
+    print(f"{len(ACCOUNTS) + 1} accounts asked for {len(there) + 2} tokens each, and got {sorted(got)}")
+    assert got == {
+        ("seimigrate-apply", f"{SYSTEM_NAMESPACE}/seimigrate"),
+        ("seimigrate-guard", f"{SYSTEM_NAMESPACE}/seimigrate-guard"),
+    }
 
 
 @contextmanager
@@ -105,10 +141,27 @@ def _place(role: Object) -> str:
     return "clusterroles" if role["kind"] == "ClusterRole" else f"namespaces/{SYSTEM_NAMESPACE}/roles"
 
 
-def _names(rule: Object) -> list[str]:
-    """Give the words by which an error may name a rule: any of its verbs on any of its resources."""
-    full = [f"{plural}.{group}" if group else plural for group in rule["apiGroups"] for plural in rule["resources"]]
-    return [f'verb "{verb}" on resource "{resource}"' for verb in rule["verbs"] for resource in full]
+def _accounts_and_roles() -> list[Object]:
+    """Give what deploy/ ships but for what runs."""
+    files = ("rbac.yaml", "plan.yaml", "guard.yaml", "apply/rbac.yaml")
+    found = [body for file in files for body in yaml.safe_load_all((ROOT / "deploy" / file).read_text())]
+    return [body for body in found if body["kind"] != "Deployment"]
+
+
+def _as_account(controlplane: ControlPlane, folder: Path, name: str) -> Connection:
+    path = f"{path_of(Kind.SERVICE_ACCOUNT, SYSTEM_NAMESPACE, name)}/token"
+    answer = controlplane.admin.request("POST", path, body={"spec": {"expirationSeconds": 600}})
+    file = controlplane.kubeconfig(LOOKER, folder / name, token=answer["status"]["token"])
+    return connect(None, str(file))
+
+
+def _gets_token(connection: Connection, account: str) -> bool:
+    namespace, _, name = account.partition("/")
+    try:
+        ApiCluster(connection).create_token(namespace, name)
+    except Forbidden:
+        return False
+    return True
 
 
 def _roles(name: str) -> list[Object]:
