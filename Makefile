@@ -19,6 +19,8 @@ GO_1_26 = [[ "$$(go env GOVERSION 2>/dev/null)" =~ ^go1\.([0-9]+) ]] && (( BASH_
 
 PROMETHEUS_IS_THERE = [ -n "$${PROMETHEUS:-}" ] || tests/prometheus/build.sh >/dev/null \
   || echo "not run: tests on a real Prometheus (Debian's package cannot be had, and PROMETHEUS names none)"
+SHELLS_ARE_THERE = tests/shells/build.sh >/dev/null \
+  || echo "not run: tests in zsh and fish that are not on this machine (Debian's packages cannot be had)"
 
 .PHONY: help demo test e2e lint check docs lock wheel clean
 
@@ -51,6 +53,7 @@ test: $(STAMP)
 	elif $(GO_1_26); then assets=$$(tests/controlplane/build.sh); \
 	else echo "not run: tests on a real API server (neither Go 1.26+ nor KUBEBUILDER_ASSETS is there)"; fi; \
 	$(PROMETHEUS_IS_THERE); \
+	$(SHELLS_ARE_THERE); \
 	$${assets:+env KUBEBUILDER_ASSETS="$$assets"} $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 # A real kubelet, real pods, real network policies, in namespaces of its own; built once, cached outside the checkout.

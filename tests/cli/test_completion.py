@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,9 @@ from seimigrate.simulation.world import World
 from tests.cli.world import WorldSession, say
 
 BIN = Path(sys.executable).parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seimigrate"
+SHELLS = Path(os.environ.get("SEIMIGRATE_CACHE") or CACHE) / "shells"
+"""Where tests/shells/build.sh puts them."""
 KUBECONFIG = "contexts: [{name: prod-eu, context: {}}, {name: prod-us, context: {}}, {name: dev, context: {}}]\n"
 
 
@@ -77,14 +83,41 @@ def test_each_shells_script_is_printed_and_understood_by_it(shell: str) -> None:
     script = say(WorldSession(World()), "completion", shell)
     assert script.code == 0
     assert "_SEIMIGRATE_COMPLETE" in script.out
-    if shutil.which(shell):
-        subprocess.run([shell, "-n"], input=script.out, text=True, check=True, timeout=30)
+    subprocess.run([find(shell), "-n"], input=script.out, text=True, check=True, timeout=30)
 
 
 def test_bash_completes_by_its_script() -> None:
     asks = "COMP_WORDS=(seimigrate ro); COMP_CWORD=1; _seimigrate_completion seimigrate; echo ${COMPREPLY[@]}"
     done = subprocess.run(["bash", "-c", f"source <(seimigrate completion bash); {asks}"], **_quietly(), check=False)
     assert (done.stdout, done.stderr) == ("rollback\n", "")
+
+
+def test_zsh_completes_by_its_script_where_tab_is_pressed(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(KUBECONFIG)
+    unpacked = SHELLS / "zshrc"
+    (tmp_path / ".zshrc").write_text(
+        f"{unpacked.read_text() if unpacked.exists() else ''}\n"
+        "autoload -Uz compinit && compinit -u -D; source <(seimigrate completion zsh)\n"
+        "typed() { print -r -- \"[$BUFFER]\" }; zle -N typed; bindkey '^X' typed; PS1='ready> '\n"
+    )
+    quietly = _quietly()["env"] | {"HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "config"), "TERM": "dumb"}
+    with Terminal([find("zsh"), "-d", "-i"], quietly) as zsh:
+        zsh.until("ready> ")
+        zsh.type("seimigrate ro\t\x18")
+        assert "[seimigrate rollback ]" in zsh.until("]")
+        zsh.type("--context de\t\x18")
+        assert "[seimigrate rollback --context dev ]" in zsh.until("dev ]")
+
+
+def test_fish_completes_by_its_script(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(KUBECONFIG)
+    quietly = _quietly()
+    quietly["env"] |= {"HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "config")}
+    asks = "complete -C 'seimigrate ro'; complete -C 'seimigrate plan --context prod'"
+    words = [find("fish"), "-c", f"seimigrate completion fish | source; {asks}"]
+    done = subprocess.run(words, **quietly, check=False)
+    offers = [line.split("\t")[0] for line in done.stdout.splitlines()]
+    assert (offers, done.stderr) == (["rollback", "prod-eu", "prod-us"], "")
 
 
 def test_kubectl_is_answered_as_it_wants() -> None:
@@ -109,7 +142,46 @@ def test_kubectl_finds_the_plugin_and_its_words() -> None:
     assert done.stdout.startswith("rollback\t")
 
 
-def _quietly() -> dict[str, object]:
+def find(shell: str) -> str:
+    """Give the shell of this machine, or the one that was unpacked."""
+    found = shutil.which(shell) or shutil.which(shell, path=str(SHELLS))
+    if found is None:
+        pytest.skip(f"there is no {shell}: tests/shells/build.sh unpacks Debian's")
+    return found
+
+
+class Terminal:
+    """A program in a terminal of its own, as a context manager."""
+
+    def __init__(self, words: list[str], environment: dict[str, str]) -> None:
+        self._ours, theirs = pty.openpty()
+        self._program = subprocess.Popen(
+            words, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        )
+        os.close(theirs)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._program.kill()
+        self._program.wait()
+        os.close(self._ours)
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self._ours, keys.encode())
+
+    def until(self, word: str) -> str:
+        """Wait until it shows a word; give all that it has shown meanwhile."""
+        shown = ""
+        while word not in shown:
+            assert select.select([self._ours], [], [], 60)[0], shown
+            shown += os.read(self._ours, 4096).decode()
+        return shown
+
+
+def _quietly() -> dict[str, Any]:
     """Give how to call a program of the project's, without any cluster."""
     environment = {k: v for k, v in os.environ.items() if k != "KUBECONFIG"}
     environment |= {"PATH": f"{BIN}:{os.environ['PATH']}", "KUBECONFIG": "/nonexistent"}
