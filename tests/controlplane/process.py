@@ -47,6 +47,7 @@ CONTROLLERS = (
     "clusterrole-aggregation-controller",
     "disruption-controller",
     "garbage-collector-controller",
+    "job-controller",
     "namespace-controller",
     "root-ca-certificate-publisher-controller",
     "serviceaccount-controller",

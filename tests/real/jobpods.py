@@ -1,0 +1,93 @@
+"""A Job's pods on a control plane without kubelets: their commands are run here, their status says how they ended."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from seimigrate.adapters.api import path_of
+from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind, Object
+from tests.controlplane.process import ControlPlane
+
+PATIENCE = 120.0
+"""How many seconds a command may take."""
+
+
+class JobPods:
+    """Run the pods of Jobs in namespace seimigrate-system as a kubelet does, one at a time, as a context manager.
+
+    The command has what its container would have: the plan's ConfigMap as files, and a token that is bound to the pod.
+    """
+
+    def __init__(self, controlplane: ControlPlane, folder: Path) -> None:
+        self.controlplane = controlplane
+        self.folder = folder
+        self._kubelet = controlplane.connection("kubelet")
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work)
+        self._failed: BaseException | None = None
+
+    def __enter__(self) -> JobPods:
+        self.folder.mkdir()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        if self._failed is not None:
+            raise self._failed
+
+    def _work(self) -> None:
+        try:
+            while not self._over.wait(0.1):
+                for pod in self._pending():
+                    self._run(pod)
+        except BaseException as error:
+            self._failed = error
+
+    def _pending(self) -> list[Object]:
+        query = {"labelSelector": "batch.kubernetes.io/job-name", "fieldSelector": "status.phase=Pending"}
+        found: list[Object] = self._kubelet.request("GET", path_of(Kind.POD, SYSTEM_NAMESPACE), query=query)["items"]
+        return found
+
+    def _run(self, pod: Object) -> None:
+        name, [container] = pod["metadata"]["name"], pod["spec"]["containers"]
+        kubeconfig = self.controlplane.kubeconfig("job", self.folder / f"{name}.kubeconfig", token=self._token(pod))
+        files = self._mounted(pod)
+        words = [word.replace("/plan/", f"{files}/") for word in container["args"]]
+        with (self.folder / f"{name}.log").open("wb") as log:
+            done = subprocess.run(
+                [sys.executable, "-m", "seimigrate", *words, "--kubeconfig", str(kubeconfig)],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                timeout=PATIENCE,
+                check=False,
+            )
+        ended = {"name": container["name"], "image": container["image"], "imageID": "", "ready": False}
+        ended |= {"restartCount": 0, "state": {"terminated": {"exitCode": done.returncode}}}
+        status = {"phase": "Failed" if done.returncode else "Succeeded", "containerStatuses": [ended]}
+        path = f"{path_of(Kind.POD, SYSTEM_NAMESPACE, name)}/status"
+        self._kubelet.request("PATCH", path, body={"status": status}, content_type="application/merge-patch+json")
+
+    def _mounted(self, pod: Object) -> Path:
+        """Write the files of the pod's ConfigMap, and give their folder."""
+        [source] = [volume["configMap"]["name"] for volume in pod["spec"]["volumes"] if "configMap" in volume]
+        folder = self.folder / str(pod["metadata"]["name"])
+        folder.mkdir()
+        files: dict[str, str] = self._kubelet.request("GET", path_of(Kind.CONFIG_MAP, SYSTEM_NAMESPACE, source))["data"]
+        for file, text in files.items():
+            (folder / file).write_text(text)
+        return folder
+
+    def _token(self, pod: Object) -> str:
+        meta = pod["metadata"]
+        path = path_of(Kind.SERVICE_ACCOUNT, SYSTEM_NAMESPACE, pod["spec"]["serviceAccountName"])
+        bound = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"]}
+        asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"boundObjectRef": bound}}
+        answer: Object = self._kubelet.request("POST", f"{path}/token", body=asked)
+        return str(answer["status"]["token"])
