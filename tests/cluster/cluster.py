@@ -8,12 +8,10 @@ through a relay on 127.0.0.1. All its files are in one folder outside the checko
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +23,20 @@ from seimigrate.engine.errors import ApiError, NotFound
 from seimigrate.simulation.objects import condition
 from tests.cluster import configuration, keeper, places
 from tests.cluster.images import PAUSE_IMAGE, Images
+from tests.cluster.kept import KeptMachine
 from tests.controlplane import process
 
-CHECKOUT = Path(__file__).parents[2]
 
-
-class TestCluster:
-    """A cluster as a context manager; ``admin`` is a connection that may do anything."""
+class TestCluster(KeptMachine):
+    """A cluster as a context manager, on its first machine; ``admin`` is a connection that may do anything."""
 
     __test__ = False  # no tests in here, whatever its name
 
     def __init__(self, built: Path, controlplane: Path) -> None:
-        self.built, self.controlplane = built, controlplane
-        self.folder = places.states() / f"seimigrate-{secrets.token_hex(4)}"
+        super().__init__(places.states() / f"seimigrate-{secrets.token_hex(4)}", built, controlplane)
         self.images = Images(built, built / "images")
         self.audit_log = self.folder / "audit.log"
         self.tokens: dict[str, str] = {}
-        self._init = 0
-        self._keeper: subprocess.Popen[str] | None = None
         self._relay: subprocess.Popen[str] | None = None
         self._server = ""
         self._connections: dict[str, Connection] = {}
@@ -60,15 +54,17 @@ class TestCluster:
         """Start the node and wait until it is Ready and has DNS."""
         try:
             with keeper.alone(places.states()):
-                keeper.sweep(places.states())
-                self._begin()
+                self.make_folder()
+                self.tokens = configuration.write(self.folder, PAUSE_IMAGE)
+                self.keep("node", self.built)
             self._start()
             for archive in self.images.write():
                 self.load_image(archive)
             manifests = [Path(__file__).with_name("manifests") / "dns.yaml", process.HERE / "crds.yaml"]
             for manifest in manifests:
                 self.apply(manifest.read_text())
-            self.wait_for(lambda: condition(self.get(Kind.NODE, "", configuration.NODE), "Ready") == "True", "the node")
+            node = configuration.FIRST.name
+            self.wait_for(lambda: condition(self.get(Kind.NODE, "", node), "Ready") == "True", "the node")
             self.wait_for(lambda: self._available("kube-system", "coredns"), "the cluster's DNS")
         except BaseException:
             self.down()
@@ -76,85 +72,18 @@ class TestCluster:
 
     def down(self) -> None:
         """End everything and remove it; raises ``RuntimeError`` if something could not be removed."""
-        for running in (self._relay, self._keeper):
-            if running is None:
-                continue
-            left, _ = running.communicate(timeout=60)  # closes its input
-            if running is self._keeper and running.returncode:
-                raise RuntimeError(f"the test cluster left something behind\n{left}")
-        self._relay = self._keeper = None
-
-    def _begin(self) -> None:
-        self.folder.mkdir(parents=True, mode=0o700)
-        (self.folder / "log").mkdir()
-        self.tokens = configuration.write(self.folder, PAUSE_IMAGE)
-        self._keeper = self._spawn("keeper", self.folder, self.built)
-        self._init = self._first_number(self._keeper)
+        if self._relay is not None:
+            self._relay.communicate(timeout=60)  # closes its input
+            self._relay = None
+        self.let_go()
 
     def _start(self) -> None:
         self.wait_for((self.folder / "started").exists, "the node's programs", 180)
         host, _, port = configuration.API.removeprefix("https://").partition(":")
-        self._relay = self._spawn("relay", self._init, host, port)
-        self._server = f"https://127.0.0.1:{self._first_number(self._relay)}"
+        self._relay = self.spawn("relay", self.init, host, port)
+        self._server = f"https://127.0.0.1:{self.first_number(self._relay)}"
 
-    def _spawn(self, name: str, *arguments: object) -> subprocess.Popen[str]:
-        """Start one of our own programs; it ends when its input does, and so with us."""
-        with (self.folder / "log" / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", f"tests.cluster.{name}", *map(str, arguments)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                cwd=CHECKOUT,
-                env=os.environ | {"PATH": self._path()},
-                start_new_session=True,
-            )
-
-    def _first_number(self, running: subprocess.Popen[str]) -> int:
-        assert running.stdout is not None
-        line = running.stdout.readline().strip()
-        if not line.isdecimal():
-            raise RuntimeError(f"the test cluster did not start: {line}\n{self.logs()}")
-        return int(line)
-
-    def _path(self) -> str:
-        return f"{self.built / 'bin'}:{self.controlplane}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-    # Being in it.
-
-    def enter(
-        self,
-        *command: str | Path,
-        user: str = "admin",
-        stdin: str | None = None,
-        env: Mapping[str, str] | None = None,
-        timeout: float = 120.0,
-        check: bool = False,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command in the node's namespaces, on its network, with a user's kubeconfig in KUBECONFIG.
-
-        The machine's files are visible there, so are a checkout and its .venv. Raises ``subprocess.TimeoutExpired``,
-        and ``subprocess.CalledProcessError`` with ``check``.
-        """
-        result = subprocess.run(
-            [*self.entering(user, env), "timeout", "--kill-after=5", str(timeout), *map(str, command)],
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            text=True,
-            timeout=timeout + 20,
-            check=False,
-        )
-        if check and result.returncode:
-            raise subprocess.CalledProcessError(result.returncode, [*command], result.stdout, result.stderr)
-        return result
-
-    def entering(self, user: str = "admin", env: Mapping[str, str] | None = None) -> list[str]:
-        """Give the words to put before a command so that it runs in the node's namespaces."""
-        given = {"KUBECONFIG": str(self.folder / f"{user}.kubeconfig"), "PATH": self._path()} | dict(env or {})
-        namespaces = ["--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup", f"--wdns={Path.cwd()}"]
-        return ["nsenter", f"--target={self._init}", *namespaces, "env", *(f"{k}={v}" for k, v in given.items())]
+    # Being its administrator.
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         """Run kubectl as the administrator and give what it prints; raises ``RuntimeError`` with what it complains."""
@@ -166,10 +95,6 @@ class TestCluster:
     def apply(self, manifest: str) -> None:
         """Apply YAML as the administrator."""
         self.kubectl("apply", "--server-side", "-f", "-", stdin=manifest)
-
-    def load_image(self, archive: Path) -> None:
-        """Give the node an image, under every name that the archive has for it."""
-        self.enter("ctr", "--namespace=k8s.io", "images", "import", "--local", archive, check=True)
 
     # Looking at it.
 
@@ -232,14 +157,6 @@ class TestCluster:
                 if line.endswith(b"\n"):
                     yield json.loads(line)
 
-    def logs(self, lines: int = 8) -> str:
-        """Give the end of every program's log, for a failure's message."""
-        found = []
-        for path in sorted((self.folder / "log").glob("*.log")):
-            text = path.read_text(errors="replace").splitlines()[-lines:]
-            found += [f"--- {path.name}", *(line[:300] for line in text)]
-        return "\n".join(found)
-
     def wait_for(self, reached: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
         """Wait until something is so, taking errors of the API for "not yet"; raises ``TimeoutError``."""
         end = time.monotonic() + seconds
@@ -250,9 +167,9 @@ class TestCluster:
                     return
             except ApiError as error:
                 trouble = f" ({error})"
-            if self._keeper is None or self._keeper.poll() is not None:
+            if not self.kept:
                 raise RuntimeError(f"the test cluster ended while waiting for {what}")
-            if not Path(f"/proc/{self._init}").exists():
+            if not self.runs:
                 raise RuntimeError(f"the node ended while waiting for {what}\n{self.logs()}")
             if time.monotonic() > end:
                 raise TimeoutError(f"waited {seconds:g} s for {what}{trouble}")

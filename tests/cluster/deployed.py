@@ -12,8 +12,9 @@ import yaml
 from seimigrate.adapters.api import path_of
 from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.engine.errors import NotFound
-from tests.cluster.cluster import CHECKOUT, TestCluster, load
+from tests.cluster.cluster import TestCluster, load
 from tests.cluster.images import OWN_IMAGE
+from tests.cluster.places import CHECKOUT
 from tests.rules import bound, denied, unused
 
 NAME = "seimigrate-guard"

@@ -9,9 +9,10 @@ import yaml
 
 from seimigrate.adapters.api import path_of
 from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
-from tests.cluster.cluster import CHECKOUT, TestCluster, load
+from tests.cluster.cluster import TestCluster, load
 from tests.cluster.deployed import copy_example
 from tests.cluster.images import OWN_IMAGE
+from tests.cluster.places import CHECKOUT
 from tests.rules import bound, denied, unused
 
 NAME = "seimigrate-apply"

@@ -59,7 +59,7 @@ class Images:
         self.folder.mkdir(parents=True, exist_ok=True)
         program = self._program
         return [
-            self._write("pause", Image(program("pause"), ["/usr/local/bin/pause"]), PAUSE_IMAGE),
+            self.pause(),
             self._write("coredns", Image(program("coredns"), ["/usr/local/bin/coredns"], user="0:0"), DNS_IMAGE),
             self._write("proxy", Image(program("kube-rbac-proxy"), ["/usr/local/bin/kube-rbac-proxy"]), PROXY_IMAGE),
             self._sidecar("shared"),
@@ -95,6 +95,10 @@ class Images:
         return Image(
             files | libraries(files.values()), ["/python/bin/python3", "-m", "tests.cluster.controller"], env=env
         )
+
+    def pause(self) -> Path:
+        """Give the archive of the image that holds a pod's namespaces."""
+        return self._write("pause", Image(self._program("pause"), ["/usr/local/bin/pause"]), PAUSE_IMAGE)
 
     def own(self) -> Path:
         """Give the archive of the project's own image."""

@@ -1,9 +1,9 @@
-"""Keep a node's namespaces for as long as somebody wants them, then leave nothing behind.
+"""Keep a machine's namespaces for as long as somebody wants them, then leave nothing behind.
 
-Runs as a process of its own: ``python -m tests.cluster.keeper STATE BUILT``. It starts the node, prints the number of
-the process that is 1 in there, and waits until its input ends, which it does however its parent goes. Should the
-keeper be killed itself, the kernel kills the node with it (parent-death signals down to process 1 of the process-id
-namespace), and the next cluster sweeps up the folder and the cgroups.
+Runs as a process of its own: ``python -m tests.cluster.keeper STATE MODULE WORDS...``. It starts the module in there,
+prints the number of the process that is 1 in there, and waits until its input ends, which it does however its parent
+goes. Should the keeper be killed itself, the kernel kills the machine with it (parent-death signals down to process 1
+of the process-id namespace), and the next cluster sweeps up the folder and the cgroups.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tests.cluster import cgroups
 NAMESPACES = ("--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup")
 
 
-def main(state: Path, built: Path) -> int:
-    """Start the node, wait for the end of the input, and clean up; give the exit code."""
+def main(state: Path, module: str, *words: str) -> int:
+    """Start the machine, wait for the end of the input, and clean up; give the exit code."""
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     lock = (state / "lock").open("w")
@@ -35,7 +35,7 @@ def main(state: Path, built: Path) -> int:
     command = ["setpriv", "--pdeathsig", "KILL", "unshare", *NAMESPACES, "--fork", "--kill-child"]
     with (state / "log" / "node.log").open("wb") as log:
         process = subprocess.Popen(
-            [*command, sys.executable, "-m", "tests.cluster.node", str(state), str(built)],
+            [*command, sys.executable, "-m", f"tests.cluster.{module}", str(state), *words],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -75,7 +75,7 @@ def sweep(states: Path) -> None:
 
 
 def clean(state: Path) -> list[Path]:
-    """Remove the cgroups and the folder of a node that is gone; give what could not be removed."""
+    """Remove the cgroups and the folder of a machine that is gone; give what could not be removed."""
     listed = state / "cgroups"
     made = [Path(line) for line in listed.read_text().splitlines()] if listed.exists() else []
     left = cgroups.remove([path for path in made if path.name == state.name])
@@ -94,7 +94,7 @@ def _first_process(process: subprocess.Popen[bytes]) -> int:
                 if len(numbers) == len(_own_numbers()) + 1:
                     return int(child)
         time.sleep(0.02)
-    raise RuntimeError("the node's namespaces cannot be made; see log/node.log")
+    raise RuntimeError("the machine's namespaces cannot be made; see log/node.log")
 
 
 def _own_numbers() -> list[str]:
@@ -103,4 +103,4 @@ def _own_numbers() -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 HERE = Path(__file__).parent
+CHECKOUT = HERE.parents[1]
 PROGRAMS = (
     *("kubelet", "kube-scheduler", "kube-proxy", "kubectl", "containerd", "containerd-shim-runc-v2", "ctr"),
     *("kube-router", "coredns", "kube-rbac-proxy", "pause", "seid", "sei-cosmos-exporter"),

@@ -19,8 +19,9 @@ from seimigrate.domain.kinds import Kind, Object
 from seimigrate.engine.errors import Unreachable
 from seimigrate.simulation.objects import CONTROLLER_NAME, CONTROLLER_NAMESPACE, condition
 from tests.cluster import cgroups, configuration, keeper, places
-from tests.cluster.cluster import CHECKOUT, TestCluster, find
+from tests.cluster.cluster import TestCluster, find
 from tests.cluster.fleet import Fleet
+from tests.cluster.places import CHECKOUT
 
 MODES = ("fullNode", "archive", "replayer", "validator", "seed")
 IGNORED = ("/v0/healthz", "/v0/livez", "/v0/startupz", "/v0/metrics")
@@ -44,7 +45,7 @@ def _name(mode: str) -> str:
 @pytest.mark.usefixtures("test_cluster")
 class TestTheClusterItself:
     def test_is_one_ready_kubernetes_node(self, test_cluster: TestCluster) -> None:
-        node = test_cluster.get(Kind.NODE, "", configuration.NODE)
+        node = test_cluster.get(Kind.NODE, "", configuration.FIRST.name)
         assert condition(node, "Ready") == "True"
         runtime = node["status"]["nodeInfo"]["containerRuntimeVersion"]
         print(node["status"]["nodeInfo"]["kubeletVersion"], runtime)
@@ -58,8 +59,8 @@ class TestTheClusterItself:
 
     def test_adds_no_address_to_the_machines_network(self, test_cluster: TestCluster) -> None:
         addresses = Path("/proc/net/fib_trie").read_text()
-        assert configuration.NODE_ADDRESS not in addresses
-        assert test_cluster.enter("ip", "-brief", "address", check=True).stdout.count(configuration.NODE_ADDRESS) == 1
+        assert configuration.FIRST.address not in addresses
+        assert test_cluster.enter("ip", "-brief", "address", check=True).stdout.count(configuration.FIRST.address) == 1
 
     def test_its_audit_log_tells_of_writes_and_of_no_token(self, test_cluster: TestCluster) -> None:
         mark = test_cluster.audit_mark()
@@ -71,16 +72,17 @@ class TestTheClusterItself:
         assert token not in json.dumps(events)
         assert test_cluster.tokens["admin"] not in json.dumps(events)
 
-    def test_leaves_nothing_behind_when_the_process_that_holds_it_is_killed(self) -> None:
-        holder, state = _hold_a_cluster_elsewhere()
+    def test_leaves_nothing_behind_when_the_process_that_holds_it_and_a_second_machine_is_killed(self) -> None:
+        holder, state, second = _hold_a_cluster_elsewhere("and a second machine")
+        assert _processes_of(second)
         holder.kill()
         holder.wait()
-        _await(lambda: not state.exists(), "the folder to go")
-        assert _cgroups_of(state) == []
-        assert _processes_of(state) == []
+        _await(lambda: not (state.exists() or second.exists()), "the folders to go")
+        assert _cgroups_of(state) + _cgroups_of(second) == []
+        assert _processes_of(state) + _processes_of(second) == []
 
     def test_leaves_files_at_most_when_its_keeper_is_killed_and_the_next_one_removes_them(self) -> None:
-        holder, state = _hold_a_cluster_elsewhere()
+        holder, state, _ = _hold_a_cluster_elsewhere()
         try:
             kept = [pid for pid in _processes_of(state) if "tests.cluster.keeper" in _command(pid)]
             assert len(kept) == 1
@@ -280,19 +282,23 @@ def _only_p2p(namespace: str) -> Object:
 
 
 HOLDER = """
-import sys, time
+import contextlib, sys, time
 from tests.cluster.cluster import TestCluster, find
+from tests.cluster.secondmachine import SecondMachine
 programs, _ = find()
 with TestCluster(*programs) as held:
-    print(held.folder, flush=True)
-    time.sleep(600)
+    second = SecondMachine(held)
+    with second if sys.argv[1:] else contextlib.nullcontext():
+        print(held.folder, second.folder, flush=True)
+        time.sleep(600)
 """
 
 
-def _hold_a_cluster_elsewhere() -> tuple[subprocess.Popen[str], Path]:
+def _hold_a_cluster_elsewhere(*second: str) -> tuple[subprocess.Popen[str], Path, Path]:
+    """Let another process hold a cluster; give the folders of its machines, of which the second one may not be."""
     assert find()[0] is not None
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER],
+        [sys.executable, "-c", HOLDER, *second],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
@@ -301,9 +307,9 @@ def _hold_a_cluster_elsewhere() -> tuple[subprocess.Popen[str], Path]:
     )
     assert holder.stdout is not None
     with holder.stdout:
-        folder = holder.stdout.readline().strip()
-    assert folder, "no second cluster"
-    return holder, Path(folder)
+        folders = holder.stdout.readline().split()
+    assert folders, "no second cluster"
+    return holder, Path(folders[0]), Path(folders[1])
 
 
 def _command(pid: int) -> str:
