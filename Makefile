@@ -54,7 +54,7 @@ test: $(STAMP)
 	else echo "not run: tests on a real API server (neither Go 1.26+ nor KUBEBUILDER_ASSETS is there)"; fi; \
 	$(PROMETHEUS_IS_THERE); \
 	$(SHELLS_ARE_THERE); \
-	$${assets:+env KUBEBUILDER_ASSETS="$$assets"} $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	$${assets:+env KUBEBUILDER_ASSETS="$$assets"} $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 # A real kubelet, real pods, real network policies, in namespaces of its own; built once, cached outside the checkout.
 e2e: $(STAMP)
