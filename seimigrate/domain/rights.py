@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -94,6 +94,7 @@ def source_for(user: str) -> Source:
 def told(user: str, lacks: Sequence[Lack], source: Source) -> tuple[str, str]:
     """Give the one message that names all that a user (``""``: nobody knows who) lacks, and the hint what to type."""
     who = f"user {user}" if user else "you"
+    lacks = _widest(lacks)
     missing = "\n".join(f"  {line}" for line in lines(lacks))
     roles = dict.fromkeys(source.roles[lack.right.where] for lack in lacks if lack.right.where in source.roles)
     have = "has it" if len(roles) == 1 else "have it"
@@ -103,10 +104,10 @@ def told(user: str, lacks: Sequence[Lack], source: Source) -> tuple[str, str]:
     return f"{who} may not do all that this needs, and nothing was changed; missing:\n{missing}", "; ".join(given)
 
 
-def lines(lacks: Iterable[Lack]) -> list[str]:
+def lines(lacks: Sequence[Lack]) -> list[str]:
     """Say what is missing as rules have it: verbs, the resource with its group, where, and which names alone."""
     verbs: dict[tuple[Kind, str, str, str], dict[str, None]] = {}
-    for lack in _widest([*lacks]):
+    for lack in _widest(lacks):
         right = lack.right
         verbs.setdefault((right.kind, right.resource, right.name, lack.namespace), {})[lack.verb] = None
     places: dict[tuple[str, Kind, str, str], list[str]] = {}
