@@ -30,8 +30,11 @@ class DeployedJob:
         self.cluster, self.folder, self.namespaces = cluster, folder, namespaces
         self.mark = cluster.audit_mark()
 
-    def start(self, saved: Path) -> None:
-        """Put a plan, our namespaces and the image into a copy of the example, and apply it as its users do."""
+    def start(self, saved: Path, *patches: Object) -> None:
+        """Put a plan, our namespaces and the image into a copy of the example, and apply it as its users do.
+
+        ``patches`` are kustomize's.
+        """
         repository, _, tag = OWN_IMAGE.rpartition(":")
         copy = self.folder / "apply"
         shutil.rmtree(copy, ignore_errors=True)
@@ -39,6 +42,7 @@ class DeployedJob:
         shutil.copy(saved, copy / "cutover.plan")
         overlay = yaml.safe_load((copy / "kustomization.yaml").read_text())
         overlay["images"] = [{"name": "seimigrate", "newName": repository, "newTag": tag}]
+        overlay["patches"] += patches
         (copy / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
         self.cluster.kubectl("apply", "--server-side", "-k", str(copy))
 
