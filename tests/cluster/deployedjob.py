@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -45,6 +46,25 @@ class DeployedJob:
         overlay["patches"] += patches
         (copy / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
         self.cluster.kubectl("apply", "--server-side", "-k", str(copy))
+
+    def without(self, saved: Path, role: Object, number: int) -> Object:
+        """Start it anew with one rule of a role left out; give how its first pod's container ended."""
+        self.cluster.admin.request("DELETE", JOB, query={"propagationPolicy": "Background"})
+        target = {"kind": role["kind"], "name": role["metadata"]["name"]}
+        self.start(saved, {"target": target, "patch": json.dumps([{"op": "remove", "path": f"/rules/{number}"}])})
+        uid = self.cluster.admin.request("GET", JOB)["metadata"]["uid"]
+        ended: list[Object] = []
+
+        def has_ended() -> bool:
+            pods = [
+                pod for pod in self.pods() if pod["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] == uid
+            ]
+            states = [each["state"] for pod in pods for each in pod["status"].get("containerStatuses", [])]
+            ended[:] = [state["terminated"] for state in states if "terminated" in state]
+            return bool(ended)
+
+        self.cluster.wait_for(has_ended, f"the end of a pod without rule {number} of {target['name']}", 60)
+        return ended[0]
 
     def remove(self) -> None:
         """Remove the Job with its pods."""

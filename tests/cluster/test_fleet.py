@@ -7,7 +7,6 @@ import random
 import secrets
 import subprocess
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +14,21 @@ import pytest
 
 from seimigrate.adapters.api import ApiCluster, path_of
 from seimigrate.domain.fleet.campaign import Campaign
-from seimigrate.domain.kinds import Kind, Object
+from seimigrate.domain.kinds import Kind
 from seimigrate.domain.plan import StageName
 from seimigrate.domain.record import Outcome
 from seimigrate.engine.journal import RunJournal, RunRecord, is_journal, read
+from tests.cluster import wholefleet
 from tests.cluster.conftest import OpenScene
 from tests.cluster.monitoring import JOB, NAME, NAMESPACE, PORT, Monitoring
 from tests.cluster.scene import POLL, Scene
-from tests.commandline import OPERATOR, bound_to
+from tests.cluster.wholefleet import AT_ONCE, NODES, PACE
+from tests.commandline import OPERATOR
 from tests.prometheus.fixtures import find_prometheus
 
-NODES = {
-    "replayer": "replayer",
-    "full": "fullNode",
-    "seed": "seed",
-    "archive": "archive",
-    "alpha": "validator",
-    "beta": "validator",
-}
-VALIDATORS = ("alpha", "beta")
-ELSEWHERE = ("gamma", "delta")
-"""The chain's other validators, which always sign: with one of its four away, three of them are in sight."""
-AT_ONCE, KILLS = 2, 10
+KILLS = 10
 LINGER = 3.0
 """Seconds, at most, that a process lives on after the fleet has got as far as was drawn."""
-PACE = {"canary": {"soak": 4}, "waves": ["2", "100%"], "maxUnavailable": {"fleet": AT_ONCE}}
 GATE = {
     "gate": "prometheus",
     "name": "sidecars-up",
@@ -55,13 +44,7 @@ GATE = {
 def scene(open_scene: OpenScene) -> Iterator[Scene]:
     """Give six nodes that are ready in the old shape, behind the policy that the project renders."""
     with open_scene() as opened:
-        opened.add(**NODES)
-        for name in VALIDATORS:
-            others = [f"{v}-0.{v}.{opened.namespace}.svc.cluster.local" for v in VALIDATORS if v != name]
-            opened.fleet.switch(opened.namespace, name, "peers", "\n".join([*others, *ELSEWHERE]))
-        with bound_to(opened.cluster.admin, "seimigrate-verify", OPERATOR):
-            opened.cluster.apply(opened.finish(opened.start("policy render")).out)
-        opened.cli.accept = False
+        wholefleet.furnish(opened)
         opened.plan(fleet=PACE, gates=[GATE], strategy="merged")
         yield opened
 
@@ -99,7 +82,7 @@ def test_six_nodes_come_through_by_waves_though_ten_processes_are_killed(scene: 
     print(f"restarts {restarts}; Prometheus was asked {asked} times", flush=True)
     assert asked >= len(planned["waves"]) - 1
     scene.wait_for(lambda: monitoring.up() == dict.fromkeys(NODES, True), "all nodes to be scraped")
-    assert_the_next_validator_waited(scene)
+    wholefleet.assert_the_next_validator_waited(scene)
     scene.judge(AT_ONCE)
 
 
@@ -154,18 +137,3 @@ def assert_in_order(ended: Campaign, planned: Any) -> None:
     """See that the waves were those of the plan, whatever the number of processes."""
     assert [{"kind": wave.kind.value, "nodes": [*wave.nodes]} for wave in ended.waves] == planned["waves"]
     assert (ended.failed, ended.paused, ended.stopped) == ((), "", "")
-
-
-def assert_the_next_validator_waited(scene: Scene) -> None:
-    """See in the seids' own logs that one signed three blocks again before the other was stopped for the first time."""
-    first, second = (scene.fleet.events(scene.namespace, name, "seid") for name in VALIDATORS)
-    signs = [each for each in first if each["event"] == "signs"][-1]
-    stops = next(each for each in second if each["event"] == "stopping")
-    took = _at(stops) - _at(signs)
-    print(f"alpha signed again from height {signs['height']}; beta stopped at {stops['height']}, {took:.1f} s later")
-    assert took > 0
-    assert stops["height"] >= signs["height"] + 3
-
-
-def _at(event: Object) -> float:
-    return datetime.fromisoformat(event["time"]).timestamp()

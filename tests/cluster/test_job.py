@@ -1,11 +1,13 @@
 """A cutover by a Job in the cluster: what becomes of it when its pods are lost, and what it was allowed to do.
 
-The stories follow each other on three nodes: a Job that fails and is not begun again, then one that loses its pods.
+The stories follow each other on six nodes of all modes: a Job that fails and is not begun again, Jobs without one of
+their rights, then one that has them all, loses its pods, and brings the whole fleet through.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,31 +17,26 @@ import pytest
 from seimigrate.adapters.api import path_of
 from seimigrate.domain.kinds import FENCE_ANNOTATION, SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.engine.errors import NotFound
+from tests.cluster import wholefleet
 from tests.cluster.conftest import OpenScene
-from tests.cluster.deployedjob import DeployedJob
+from tests.cluster.deployedjob import USER, DeployedJob
 from tests.cluster.leaks import leaks, searched
 from tests.cluster.scene import POLL, Scene
+from tests.cluster.wholefleet import AT_ONCE, NODES, PACE
 from tests.commandline import Done
-from tests.rules import grants
+from tests.rules import asked_only_what_it_may, assert_named, grants
 
-NODES = {"full": "fullNode", "old": "archive", "val": "validator"}
-SOON = {
-    "canary": {"node": None, "soak": 3, "promote": "automatic"},
-    "order": ["mode", "chain"],
-    "waves": ["100%"],
-    "maxUnavailable": {"fleet": 1, "chain": None, "namespace": None},
-}
 PATIENT = {"gate": 30, "ready": {"default": 120}, "stuck": 12, "eviction": 120}
 
 
 @pytest.fixture(scope="module")
 def scene(open_scene: OpenScene) -> Iterator[Scene]:
-    """Give three nodes under the old controller."""
+    """Give the whole fleet under the old controller."""
     with open_scene() as opened:
-        opened.plan(fleet=SOON, deadlines=PATIENT)
-        opened.add(**NODES)
+        wholefleet.furnish(opened)
+        opened.plan(fleet=PACE, deadlines=PATIENT)
         yield opened
-        opened.judge()
+        opened.judge(AT_ONCE)
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +51,11 @@ def job(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Depl
 
 
 def test_a_run_that_came_to_its_end_is_not_begun_again(scene: Scene, job: DeployedJob) -> None:
-    scene.fleet.switch(scene.namespace, "old", "crash.split")
-    before = scene.specs("old")
-    job.start(_save(scene, "old", first="old"))
+    scene.fleet.switch(scene.namespace, "archive", "crash.split")
+    before = scene.specs("archive")
+    job.start(_save(scene, "archive", first="archive"))
     scene.wait_for(lambda: job.end() is not None, "the Job to end", 240)
-    scene.fleet.unswitch(scene.namespace, "old", "crash.split")
+    scene.fleet.unswitch(scene.namespace, "archive", "crash.split")
     [pod] = job.pods()
     scene.told.append(job.log(pod["metadata"]["name"]))
     print(job.end(), job.status())
@@ -66,14 +63,39 @@ def test_a_run_that_came_to_its_end_is_not_begun_again(scene: Scene, job: Deploy
     assert (kind, reason) == ("Failed", "PodFailurePolicy")
     assert "exit code 6" in message
     assert len(job.made()) == 1
-    assert scene.record("old")["outcome"] == "rolled-back"
-    assert scene.specs("old") == before
+    assert scene.record("archive")["outcome"] == "rolled-back"
+    assert scene.specs("archive") == before
+
+
+def test_without_any_one_of_its_rules_its_pod_names_that_one_once_and_does_nothing(
+    scene: Scene, job: DeployedJob
+) -> None:
+    """Each is put back when the next one is left out; with all of them it goes on, in the next story."""
+    saved = _save(scene, *NODES, first="full")
+    tried, began = 0, time.monotonic()
+    for role in job.roles():
+        for number, rule in enumerate(role["rules"]):
+            mark = scene.cluster.audit_mark()
+            ended = job.without(saved, role, number)
+            assert ended["exitCode"] == 1, ended
+            [line] = ended["message"].splitlines()
+            error = json.loads(line)["error"]
+            who = f"user {USER} may not do all that this needs, and nothing was changed; missing:"
+            assert error["message"].startswith(who), error
+            assert_named(error["message"], role | {"rules": [rule]}, scene.namespace)
+            what = f"{role['kind']} {role['metadata']['name']} of deploy/apply/rbac.yaml has it: kubectl apply -k "
+            assert error["hint"].startswith(what), error
+            assert asked_only_what_it_may(scene.cluster.audit_events(mark), USER)
+            scene.told.append(line)
+            tried += 1
+    print(f"{tried} rules left out in turn, {(time.monotonic() - began) / tried:.1f} s each; the last one: {error}")
+    assert tried > 20
 
 
 def test_it_goes_on_after_each_loss_of_its_pod_and_stays_paused_until_somebody_resumes(
     scene: Scene, job: DeployedJob
 ) -> None:
-    """Killed while a budget keeps the first node, deleted while it is paused, drained while the second node stops."""
+    """Killed while a budget keeps the first node, deleted while it is paused, drained while two more nodes move."""
     job.remove()
     assert scene.run("hold").code == 0
     scene.fleet.install("new", poll_seconds=POLL)
@@ -98,14 +120,14 @@ def test_it_goes_on_after_each_loss_of_its_pod_and_stays_paused_until_somebody_r
     scene.wait_for(lambda: "paused: by" in job.log(third), "the third pod to say that it is paused")
     assert [name for name in NODES if scene.uid(name) != uids[name]] == ["full"]
 
-    scene.fleet.switch(scene.namespace, "old", "stop-seconds", "10")
+    scene.fleet.switch(scene.namespace, "seed", "stop-seconds", "10")
     assert _brake(scene, "resume").json["granted"] is True
-    scene.wait_for(lambda: _stopping(scene, "old"), "the second node to stop", 120)
+    scene.wait_for(lambda: _stopping(scene, "seed"), "a second node to stop", 120)
     _lose(scene, job, "evict")
     _next(scene, job, first, second, third)
-    scene.fleet.unswitch(scene.namespace, "old", "stop-seconds")
+    scene.fleet.unswitch(scene.namespace, "seed", "stop-seconds")
     watch = ("--watch", "-f", str(scene.cli.plan), "-o", "json")
-    follower = scene.finish(scene.start("status", *watch), 240)
+    follower = scene.finish(scene.start("status", *watch), 400)
     scene.wait_for(lambda: job.end() is not None, "the Job to end", 60)
     status = follower.json
     print(job.end(), job.status(), status["summary"])
@@ -117,7 +139,8 @@ def test_it_goes_on_after_each_loss_of_its_pod_and_stays_paused_until_somebody_r
     # Two were killed or deleted; the one that was drained is nobody's failure.
     assert (len(job.made()) - made, job.status()["failed"]) == (4, 2)
     assert {name: scene.restarts(name) - restarts[name] for name in NODES} == dict.fromkeys(NODES, 1)
-    assert [scene.ours(name) for name in NODES] == [[], [], []]
+    assert [scene.ours(name) for name in NODES] == [[] for _ in NODES]
+    wholefleet.assert_the_next_validator_waited(scene)
     assert scene.killed_by_the_controller() == []
     scene.told += [job.log(pod["metadata"]["name"]) for pod in job.pods()]
 
