@@ -140,22 +140,30 @@ class Scene:
         """Give what the API server was asked since the scene began."""
         return list(self.cluster.audit_events(self.mark))
 
-    def pods_made(self, name: str) -> list[tuple[float, str]]:
-        """Give when each pod of a node was made, and its uid: the first one, then one a restart."""
-        made = []
+    def pods_made(self) -> dict[str, list[tuple[float, str]]]:
+        """Give when each pod of each node was made, and its uid: the first one, then one a restart.
+
+        For all nodes at once: the audit log of a long story takes seconds to read.
+        """
+        made: dict[str, list[tuple[float, str]]] = {name: [] for name in self.names}
         for event in self.events():
             target = event.get("objectRef") or {}
             body = event.get("responseObject") or {}
             if (event["verb"], target.get("resource"), target.get("subresource")) != ("create", "pods", None):
                 continue
             meta = body.get("metadata") or {}
-            if target.get("namespace") == self.namespace and meta.get("name") == f"{name}-0" and meta.get("uid"):
-                made.append((_seconds(event["requestReceivedTimestamp"]), str(meta["uid"])))
-        return sorted(made)
+            name, _, ordinal = str(meta.get("name")).rpartition("-")
+            if target.get("namespace") == self.namespace and name in made and ordinal == "0" and meta.get("uid"):
+                made[name].append((_seconds(event["requestReceivedTimestamp"]), str(meta["uid"])))
+        return {name: sorted(each) for name, each in made.items()}
+
+    def all_restarts(self) -> dict[str, int]:
+        """Count the pods of each node that came after the first one, by their uids."""
+        return {name: len({uid for _, uid in made}) - 1 for name, made in self.pods_made().items()}
 
     def restarts(self, name: str) -> int:
-        """Count the pods that came after the first one, by their uids."""
-        return len({uid for _, uid in self.pods_made(name)}) - 1
+        """Count the pods of one node that came after the first one."""
+        return self.all_restarts()[name]
 
     def killed_by_the_controller(self) -> list[str]:
         """Give the pods of ours that the controller deleted."""
@@ -183,19 +191,18 @@ class Scene:
         ``budget`` is how many nodes may be without their pods at once.
         """
         split = (self.cluster.images.sidecar_split, MISSING_IMAGE)
-        calls = [call for name in self.names for call in self._calls(name)]
+        calls = [call for name, made in self.pods_made().items() for call in self._calls(name, made)]
         violations = judge(
             self.events(), calls, split_images=lambda image: image in split, others=OTHERS, budget=budget
         )
         ours = sum(call["user"] == "system:serviceaccount:seimigrate-system:seimigrate" for call in calls)
-        figures = {name: self.restarts(name) for name in self.names}
+        figures = self.all_restarts()
         print(f"judged: {len(calls)} calls of sidecars ({ours} with our token); restarts {figures};", end=" ")
         print(f"{self.denials()} denials; {len(violations)} violations", flush=True)
         assert violations == [], "\n".join(map(str, violations))
 
-    def _calls(self, name: str) -> Iterator[Object]:
-        """Give a sidecar's request log as the judge reads it; which pod it was follows from when it was made."""
-        made = self.pods_made(name)
+    def _calls(self, name: str, made: list[tuple[float, str]]) -> Iterator[Object]:
+        """Give a sidecar's request log as the judge reads it; which pod it was follows from when it was ``made``."""
         for each in self.requests(name):
             at = _seconds(each["time"])
             uid = next((uid for since, uid in reversed(made) if since <= at), "")
