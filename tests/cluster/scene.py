@@ -51,6 +51,14 @@ class Scene:
         defaults: dict[str, Any] = {"deadlines": deadlines, "release": release, "fleet": fleet}
         self.cli.plan.write_text(plan_text(image or self.cluster.images.sidecar_split, **(defaults | changes)))
 
+    def save_plan(self, *names: str, first: str) -> Path:
+        """Plan some nodes, or all, from a laptop, with a canary; save that, and give the file."""
+        file = self.cli.folder / "cutover.plan"
+        words = ("--strategy", "merged", "--canary", f"{self.namespace}/{first}", "--out", str(file))
+        done = self.finish(self.start("plan", *words, nodes=names))
+        assert done.code == 0, done.err
+        return file
+
     def add(self, **modes: str) -> None:
         """Make nodes of these names and modes, and wait until they are ready under the controller that there is."""
         for name, mode in modes.items():

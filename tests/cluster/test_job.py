@@ -53,7 +53,7 @@ def job(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Depl
 def test_a_run_that_came_to_its_end_is_not_begun_again(scene: Scene, job: DeployedJob) -> None:
     scene.fleet.switch(scene.namespace, "archive", "crash.split")
     before = scene.specs("archive")
-    job.start(_save(scene, "archive", first="archive"))
+    job.start(scene.save_plan("archive", first="archive"))
     scene.wait_for(lambda: job.end() is not None, "the Job to end", 240)
     scene.fleet.unswitch(scene.namespace, "archive", "crash.split")
     [pod] = job.pods()
@@ -71,7 +71,7 @@ def test_without_any_one_of_its_rules_its_pod_names_that_one_once_and_does_nothi
     scene: Scene, job: DeployedJob
 ) -> None:
     """Each is put back when the next one is left out; with all of them it goes on, in the next story."""
-    saved = _save(scene, *NODES, first="full")
+    saved = scene.save_plan(*NODES, first="full")
     tried, began = 0, time.monotonic()
     for role in job.roles():
         for number, rule in enumerate(role["rules"]):
@@ -104,7 +104,7 @@ def test_it_goes_on_after_each_loss_of_its_pod_and_stays_paused_until_somebody_r
     scene.cluster.apply("\n---\n".join(map(json.dumps, _not_now(scene.namespace, "full"))))
     _spoil_the_hold(scene)
     made = len(job.made())
-    job.start(_save(scene, *NODES, first="full"))
+    job.start(scene.save_plan(*NODES, first="full"))
 
     scene.wait_for(lambda: scene.record("full")["refused"] is not None, "an eviction to be refused", 120)
     first = _lose(scene, job, "kill")
@@ -162,15 +162,6 @@ def test_no_token_is_in_any_log_journal_event_or_message(scene: Scene, job: Depl
     much = searched(scene.cluster, scene.told, scene.mark)
     print(f"searched {much}; {lines} lines of the Job and of commands among them")
     assert leaks(scene.cluster, scene.told, scene.mark) == []
-
-
-def _save(scene: Scene, *names: str, first: str) -> Path:
-    """Plan some nodes from a laptop, and save that."""
-    file = scene.cli.folder / "cutover.plan"
-    words = ("--strategy", "merged", "--canary", f"{scene.namespace}/{first}", "--out", str(file))
-    done = scene.finish(scene.start("plan", *words, nodes=names))
-    assert done.code == 0, done.err
-    return file
 
 
 def _brake(scene: Scene, word: str) -> Done:

@@ -110,7 +110,7 @@ class Loss:
 def loss(scene: Scene, job: DeployedJob, machine: SecondMachine) -> Iterator[Loss]:
     """Let the Job begin, and take the machine's power away while the first node's pod is being replaced."""
     scene.fleet.switch(scene.namespace, "full", "stop-seconds", "20")
-    job.start(_save(scene), {"patch": ELSEWHERE})
+    job.start(scene.save_plan(first="full"), {"patch": ELSEWHERE})
     scene.wait_for(lambda: job.holder() != "", "the Job's run")
     watch = scene.start("status", "--watch", "-f", str(scene.cli.plan), "-o", "json")
     try:
@@ -167,15 +167,6 @@ def test_once_kubernetes_is_told_that_the_machine_is_gone_a_new_pod_goes_on(
     assert {name: scene.restarts(name) for name in NODES} == dict.fromkeys(NODES, 1)
     assert [scene.ours(name) for name in NODES] == [[], []]
     assert scene.killed_by_the_controller() == []
-
-
-def _save(scene: Scene) -> Path:
-    """Plan the nodes from a laptop, and save that."""
-    file = scene.cli.folder / "cutover.plan"
-    words = ("--strategy", "merged", "--canary", f"{scene.namespace}/full", "--out", str(file))
-    done = scene.finish(scene.start("plan", *words))
-    assert done.code == 0, done.err
-    return file
 
 
 def _being_replaced(scene: Scene, name: str) -> bool:
