@@ -15,11 +15,11 @@ import pytest
 
 from seimigrate.engine.errors import Forbidden
 from seimigrate.simulation.world import World
+from tests.cache import cache
 from tests.cli.world import WorldSession, say
 
 BIN = Path(sys.executable).parent
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seimigrate"
-SHELLS = Path(os.environ.get("SEIMIGRATE_CACHE") or CACHE) / "shells"
+SHELLS = cache() / "shells"
 """Where tests/shells/build.sh puts them."""
 KUBECONFIG = "contexts: [{name: prod-eu, context: {}}, {name: prod-us, context: {}}, {name: dev, context: {}}]\n"
 

@@ -7,6 +7,8 @@ import platform
 import re
 from pathlib import Path
 
+from tests.cache import cache
+
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
 PROGRAMS = (
@@ -14,12 +16,6 @@ PROGRAMS = (
     *("kube-router", "coredns", "kube-rbac-proxy", "pause", "seid", "sei-cosmos-exporter"),
     *("seictl-shared", "seictl-split"),
 )
-
-
-def cache() -> Path:
-    """Give the folder of everything that is built or runs, outside every checkout."""
-    given = os.environ.get("SEIMIGRATE_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seimigrate"
 
 
 def states() -> Path:

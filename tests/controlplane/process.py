@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from seimigrate.adapters.api import Connection, connect
+from tests.cache import cache
 
 HERE = Path(__file__).parent
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
@@ -70,10 +71,7 @@ def find_programs() -> tuple[Path | None, str]:
     given = os.environ.get("KUBEBUILDER_ASSETS")
     script = (HERE / "build.sh").read_text()
     versions = dict(re.findall(r"^(kubernetes|etcd)=([\d.]+)$", script, re.MULTILINE))
-    cache = os.environ.get("SEIMIGRATE_CACHE")
-    if cache is None:
-        cache = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seimigrate")
-    folder = Path(given) if given else Path(cache) / f"controlplane-{versions['kubernetes']}-{versions['etcd']}"
+    folder = Path(given) if given else cache() / f"controlplane-{versions['kubernetes']}-{versions['etcd']}"
     missing = [name for name in PROGRAMS if not os.access(folder / name, os.X_OK)]
     if not missing:
         return folder, ""

@@ -9,11 +9,11 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.adapters.helpers import wait_until
+from tests.cache import cache
 
 _CONFIGURATION = """
 global: {{scrape_interval: 1s, scrape_timeout: 1s}}
@@ -25,8 +25,7 @@ scrape_configs:
 
 def find_prometheus() -> str | None:
     """Give the program: named by PROMETHEUS, unpacked by build.sh earlier, or the machine's own."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seimigrate"
-    unpacked = Path(os.environ.get("SEIMIGRATE_CACHE") or home) / "prometheus" / "prometheus"
+    unpacked = cache() / "prometheus" / "prometheus"
     found = os.environ.get("PROMETHEUS") or (str(unpacked) if unpacked.exists() else "prometheus")
     return shutil.which(found)
 
