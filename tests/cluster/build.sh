@@ -48,18 +48,13 @@ programs() {
 }
 (programs)
 
-# What Debian has: the packages that this machine lacks, unpacked and not installed. apt's state is a private one.
+# What Debian has: the packages that this machine lacks, unpacked and not installed.
 if [ ! -e "$out/root" ]; then
   echo "unpacking runc, CNI plugins and iptables from Debian packages (once)" >&2
-  mkdir -p "$out/apt/lists/partial" "$out/apt/cache/archives/partial" "$out/.root/usr/sbin"
-  apt=(apt-get -qq -o "Dir::State::Lists=$out/apt/lists" -o "Dir::Cache=$out/apt/cache" -o Debug::NoLocking=true
-    -o APT::Sandbox::User=root)
-  "${apt[@]}" update >&2
-  "${apt[@]}" install --download-only --yes --no-install-recommends \
-    runc containernetworking-plugins iptables nftables conntrack ipset iproute2 >&2
-  for package in "$out"/apt/cache/archives/*.deb; do dpkg-deb -x "$package" "$out/.root"; done
+  "$here/../debian.sh" "$out/.root" install --download-only --yes --no-install-recommends \
+    runc containernetworking-plugins iptables nftables conntrack ipset iproute2
+  mkdir -p "$out/.root/usr/sbin"
   for name in {iptables,ip6tables}{,-save,-restore}; do ln -sf xtables-nft-multi "$out/.root/usr/sbin/$name"; done
-  rm -rf "$out/apt"
   mv "$out/.root" "$out/root"
 fi
 echo "$out"
