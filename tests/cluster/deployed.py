@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import yaml
 
@@ -21,6 +24,29 @@ NAME = "seimigrate-guard"
 USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{NAME}"
 DEPLOY = CHECKOUT / "deploy"
 EXAMPLE = CHECKOUT / "examples" / "namespaces"
+
+
+class Deployed(Protocol):
+    """Something that runs in the cluster under an account of its own."""
+
+    def denied(self) -> list[str]:
+        """Give its requests that were refused."""
+
+    def remove(self) -> None:
+        """Remove it."""
+
+
+SomeDeployed = TypeVar("SomeDeployed", bound=Deployed)
+
+
+@contextmanager
+def kept_to_its_rights(made: SomeDeployed) -> Iterator[SomeDeployed]:
+    """Give something deployed; see in the end that nothing was denied to it, and remove it."""
+    try:
+        yield made
+        assert made.denied() == []
+    finally:
+        made.remove()
 
 
 def copy_example(example: Path, copy: Path, *namespaces: str) -> None:

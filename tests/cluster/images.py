@@ -14,9 +14,9 @@ from pathlib import Path
 from seimigrate.simulation.world import SEID_IMAGE
 from tests.cluster import shipped
 from tests.cluster.mkimage import Image, digest_of, write_image
+from tests.cluster.places import CHECKOUT
 from tests.cluster.python import files_of, interpreter, libraries, packages, shell
 
-CHECKOUT = Path(__file__).parents[2]
 SIDECAR_REPOSITORY = "ghcr.io/sei-protocol/seictl"
 PROXY_IMAGE = "quay.io/brancz/kube-rbac-proxy:v0.19.1"
 # The controller pins it by a digest that is made up in tests: containerd finds an image by the name that it was given.

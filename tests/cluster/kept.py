@@ -11,8 +11,6 @@ from pathlib import Path
 from tests.cluster import keeper, places
 from tests.cluster.places import CHECKOUT
 
-NAMESPACES = ("--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup")
-
 
 class KeptMachine:
     """A machine in namespaces of its own, for as long as this process lives and wants it."""
@@ -120,7 +118,7 @@ class KeptMachine:
     def entering(self, user: str = "admin", env: Mapping[str, str] | None = None) -> list[str]:
         """Give the words to put before a command so that it runs in the machine's namespaces."""
         given = {"KUBECONFIG": str(self.folder / f"{user}.kubeconfig"), "PATH": self._path()} | dict(env or {})
-        place = [f"--target={self.init}", *NAMESPACES, f"--wdns={Path.cwd()}"]
+        place = [f"--target={self.init}", *keeper.NAMESPACES, f"--wdns={Path.cwd()}"]
         return ["nsenter", *place, "env", *(f"{k}={v}" for k, v in given.items())]
 
     def load_image(self, archive: Path) -> None:

@@ -51,6 +51,10 @@ class Scene:
         defaults: dict[str, Any] = {"deadlines": deadlines, "release": release, "fleet": fleet}
         self.cli.plan.write_text(plan_text(image or self.cluster.images.sidecar_split, **(defaults | changes)))
 
+    def stopping(self, name: str) -> bool:
+        """Tell whether a node's pod is being deleted."""
+        return "deletionTimestamp" in self.fleet.pod(self.namespace, name)["metadata"]
+
     def save_plan(self, *names: str, first: str) -> Path:
         """Plan some nodes, or all, from a laptop, with a canary; save that, and give the file."""
         file = self.cli.folder / "cutover.plan"
@@ -162,7 +166,7 @@ class Scene:
             meta = body.get("metadata") or {}
             name, _, ordinal = str(meta.get("name")).rpartition("-")
             if target.get("namespace") == self.namespace and name in made and ordinal == "0" and meta.get("uid"):
-                made[name].append((_seconds(event["requestReceivedTimestamp"]), str(meta["uid"])))
+                made[name].append((seconds(event["requestReceivedTimestamp"]), str(meta["uid"])))
         return {name: sorted(each) for name, each in made.items()}
 
     def all_restarts(self) -> dict[str, int]:
@@ -212,7 +216,7 @@ class Scene:
     def _calls(self, name: str, made: list[tuple[float, str]]) -> Iterator[Object]:
         """Give a sidecar's request log as the judge reads it; which pod it was follows from when it was ``made``."""
         for each in self.requests(name):
-            at = _seconds(each["time"])
+            at = seconds(each["time"])
             uid = next((uid for since, uid in reversed(made) if since <= at), "")
             yield {
                 "time": at,
@@ -228,7 +232,8 @@ class Scene:
             }
 
 
-def _seconds(timestamp: str) -> float:
+def seconds(timestamp: str) -> float:
+    """Give a moment of a log in seconds since 1970."""
     return datetime.fromisoformat(timestamp).timestamp()
 
 

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from tests.cluster import python
 from tests.cluster.mkimage import Image
+from tests.cluster.places import CHECKOUT
 from tests.cluster.python import closure, interpreter, libraries
 
-CHECKOUT = Path(__file__).parents[2]
 DOCKERFILE = CHECKOUT / "deploy" / "Dockerfile"
 HOME = "/opt/seimigrate"
 """The virtual environment, here and there."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 
 from seimigrate.domain.kinds import Object
 from tests.cluster.scene import POLL, Scene
@@ -59,7 +58,7 @@ def test_in_the_recommended_order_the_new_controller_replaces_no_pod_and_one_wit
 def assert_stopped_cleanly(scene: Scene, name: str, seconds: float) -> None:
     """See in seid's own log that its last stop took its time, and that it was not killed."""
     stopping, stopped, again = scene.fleet.events(scene.namespace, name, "seid")[-3:]
-    took = _at(stopped) - _at(stopping)
+    took = seconds(stopped["time"]) - seconds(stopping["time"])
     print(f"seid took {took:.1f} s to stop, at height {stopped['height']}; it started again at {again['height']}")
     assert [each["event"] for each in (stopping, stopped, again)] == ["stopping", "clean stop", "start"]
     assert took >= seconds
@@ -86,7 +85,3 @@ def _closes_the_public_port(namespace: str, node: str) -> Object:
             "ingress": [{"ports": [{"port": 8443, "protocol": "TCP"}, {"port": 26656, "protocol": "TCP"}]}],
         },
     }
-
-
-def _at(event: Object) -> float:
-    return datetime.fromisoformat(event["time"]).timestamp()

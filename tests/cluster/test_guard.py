@@ -16,7 +16,7 @@ from seimigrate.adapters.pods import ForwardedPods
 from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind
 from seimigrate.simulation.objects import CONTROLLER_NAME, CONTROLLER_NAMESPACE
 from tests.cluster.conftest import OpenScene
-from tests.cluster.deployed import USER, DeployedGuard
+from tests.cluster.deployed import USER, DeployedGuard, kept_to_its_rights
 from tests.cluster.leaks import leaks, searched
 from tests.cluster.scene import Scene
 from tests.rules import grants
@@ -38,12 +38,8 @@ def scene(open_scene: OpenScene) -> Iterator[Scene]:
 @pytest.fixture(scope="module")
 def guard(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedGuard]:
     """Give the guard's Deployment, which does not run before it is installed."""
-    made = DeployedGuard(scene.cluster, Path(tmp_path_factory.mktemp("deploy")))
-    try:
+    with kept_to_its_rights(DeployedGuard(scene.cluster, Path(tmp_path_factory.mktemp("deploy")))) as made:
         yield made
-        assert made.denied() == []
-    finally:
-        made.remove()
 
 
 def test_an_apply_guards_what_it_leaves_held_until_a_guard_has_it(scene: Scene, guard: DeployedGuard) -> None:

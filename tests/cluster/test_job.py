@@ -19,6 +19,7 @@ from seimigrate.domain.kinds import FENCE_ANNOTATION, SYSTEM_NAMESPACE, Kind, Ob
 from seimigrate.engine.errors import NotFound
 from tests.cluster import wholefleet
 from tests.cluster.conftest import OpenScene
+from tests.cluster.deployed import kept_to_its_rights
 from tests.cluster.deployedjob import USER, DeployedJob
 from tests.cluster.leaks import leaks, searched
 from tests.cluster.scene import POLL, Scene
@@ -42,12 +43,9 @@ def scene(open_scene: OpenScene) -> Iterator[Scene]:
 @pytest.fixture(scope="module")
 def job(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedJob]:
     """Give the Job, which does not run before it has a plan."""
-    made = DeployedJob(scene.cluster, Path(tmp_path_factory.mktemp("job")), scene.namespace, "default")
-    try:
+    folder = Path(tmp_path_factory.mktemp("job"))
+    with kept_to_its_rights(DeployedJob(scene.cluster, folder, scene.namespace, "default")) as made:
         yield made
-        assert made.denied() == []
-    finally:
-        made.remove()
 
 
 def test_a_run_that_came_to_its_end_is_not_begun_again(scene: Scene, job: DeployedJob) -> None:
@@ -122,7 +120,7 @@ def test_it_goes_on_after_each_loss_of_its_pod_and_stays_paused_until_somebody_r
 
     scene.fleet.switch(scene.namespace, "seed", "stop-seconds", "10")
     assert _brake(scene, "resume").json["granted"] is True
-    scene.wait_for(lambda: _stopping(scene, "seed"), "a second node to stop", 120)
+    scene.wait_for(lambda: scene.stopping("seed"), "a second node to stop", 120)
     _lose(scene, job, "evict")
     _next(scene, job, first, second, third)
     scene.fleet.unswitch(scene.namespace, "seed", "stop-seconds")
@@ -199,10 +197,6 @@ def _breaks_the_restricted_standard(scene: Scene) -> str:
     told = scene.cluster.enter("kubectl", "label", "--dry-run=server", "namespace", SYSTEM_NAMESPACE, label, check=True)
     print(told.stdout.strip(), told.stderr.strip())
     return told.stderr
-
-
-def _stopping(scene: Scene, name: str) -> bool:
-    return "deletionTimestamp" in scene.fleet.pod(scene.namespace, name)["metadata"]
 
 
 def _fenced(scene: Scene, name: str) -> bool:

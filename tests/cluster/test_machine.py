@@ -16,7 +16,7 @@ import pytest
 from seimigrate.domain.kinds import Object
 from tests.cluster.configuration import FIRST, SECOND
 from tests.cluster.conftest import OpenScene
-from tests.cluster.deployed import DeployedGuard
+from tests.cluster.deployed import DeployedGuard, kept_to_its_rights
 from tests.cluster.deployedjob import DeployedJob
 from tests.cluster.scene import POLL, Scene
 from tests.cluster.secondmachine import SecondMachine
@@ -65,24 +65,17 @@ def scene(open_scene: OpenScene) -> Iterator[Scene]:
 @pytest.fixture(scope="module")
 def guard(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedGuard]:
     """Give the guard's Deployment, on the first machine."""
-    made = DeployedGuard(scene.cluster, Path(tmp_path_factory.mktemp("deploy")))
-    try:
+    with kept_to_its_rights(DeployedGuard(scene.cluster, Path(tmp_path_factory.mktemp("deploy")))) as made:
         made.install()
         yield made
-        assert made.denied() == []
-    finally:
-        made.remove()
 
 
 @pytest.fixture(scope="module")
 def job(scene: Scene, guard: DeployedGuard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedJob]:
     """Give the Job, which does not run before it has a plan."""
-    made = DeployedJob(scene.cluster, Path(tmp_path_factory.mktemp("job")), scene.namespace, "default")
-    try:
+    folder = Path(tmp_path_factory.mktemp("job"))
+    with kept_to_its_rights(DeployedJob(scene.cluster, folder, scene.namespace, "default")) as made:
         yield made
-        assert made.denied() == []
-    finally:
-        made.remove()
 
 
 @pytest.fixture(scope="module")
@@ -171,8 +164,7 @@ def test_once_kubernetes_is_told_that_the_machine_is_gone_a_new_pod_goes_on(
 
 def _being_replaced(scene: Scene, name: str) -> bool:
     """Tell whether a node's pod stops, and the run has written down that it told it to."""
-    stops = "deletionTimestamp" in scene.fleet.pod(scene.namespace, name)["metadata"]
-    return stops and scene.record(name)["intent"] is None
+    return scene.stopping(name) and scene.record(name)["intent"] is None
 
 
 def _place(job: DeployedJob, name: str) -> str:

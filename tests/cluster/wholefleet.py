@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
-from seimigrate.domain.kinds import Object
-from tests.cluster.scene import Scene
+from tests.cluster.scene import Scene, seconds
 from tests.commandline import OPERATOR, bound_to
 
 NODES = {
@@ -40,11 +38,7 @@ def assert_the_next_validator_waited(scene: Scene) -> None:
     first, second = (scene.fleet.events(scene.namespace, name, "seid") for name in VALIDATORS)
     signs = [each for each in first if each["event"] == "signs"][-1]
     stops = next(each for each in second if each["event"] == "stopping")
-    took = _at(stops) - _at(signs)
+    took = seconds(stops["time"]) - seconds(signs["time"])
     print(f"alpha signed again from height {signs['height']}; beta stopped at {stops['height']}, {took:.1f} s later")
     assert took > 0
     assert stops["height"] >= signs["height"] + 3
-
-
-def _at(event: Object) -> float:
-    return datetime.fromisoformat(event["time"]).timestamp()
