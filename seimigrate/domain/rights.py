@@ -94,7 +94,7 @@ def source_for(user: str) -> Source:
 def told(user: str, lacks: Sequence[Lack], source: Source) -> tuple[str, str]:
     """Give the one message that names all that a user (``""``: nobody knows who) lacks, and the hint what to type."""
     who = f"user {user}" if user else "you"
-    lacks = _widest(lacks)
+    lacks = widest(lacks)
     missing = "\n".join(f"  {line}" for line in lines(lacks))
     roles = dict.fromkeys(source.roles[lack.right.where] for lack in lacks if lack.right.where in source.roles)
     have = "has it" if len(roles) == 1 else "have it"
@@ -107,7 +107,7 @@ def told(user: str, lacks: Sequence[Lack], source: Source) -> tuple[str, str]:
 def lines(lacks: Sequence[Lack]) -> list[str]:
     """Say what is missing as rules have it: verbs, the resource with its group, where, and which names alone."""
     verbs: dict[tuple[Kind, str, str, str], dict[str, None]] = {}
-    for lack in _widest(lacks):
+    for lack in lacks:
         right = lack.right
         verbs.setdefault((right.kind, right.resource, right.name, lack.namespace), {})[lack.verb] = None
     places: dict[tuple[str, Kind, str, str], list[str]] = {}
@@ -118,7 +118,7 @@ def lines(lacks: Sequence[Lack]) -> list[str]:
     return [f"{each:<{first}}  {resource:<{second}}  {where}" for each, resource, where in rows]
 
 
-def _widest(lacks: Sequence[Lack]) -> list[Lack]:
+def widest(lacks: Sequence[Lack]) -> list[Lack]:
     """Leave out what is missing in a namespace where it is missing in all of them: one rule gives both."""
     wide = {_what(lack) for lack in lacks if not lack.namespace}
     return [lack for lack in lacks if not lack.namespace or _what(lack) not in wide]

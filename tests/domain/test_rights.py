@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seimigrate.domain.kinds import Kind
-from seimigrate.domain.rights import FOR_JOB, JOB, Lack, Right, Where, lines, source_for, told
+from seimigrate.domain.rights import FOR_JOB, JOB, Lack, Right, Where, lines, source_for, told, widest
 
 PODS = Right(("list", "watch", "delete"), Kind.POD, Where.NODES)
 ALL_PODS = Right(("list",), Kind.POD, Where.CLUSTER)
@@ -29,7 +29,7 @@ def test_each_resource_is_a_line_with_all_its_verbs_and_all_namespaces() -> None
 
 
 def test_what_is_missing_everywhere_is_not_told_of_each_namespace_again() -> None:
-    assert lines([*lacks(PODS, "a", "b"), *lacks(ALL_PODS, "")]) == [
+    assert lines(widest([*lacks(PODS, "a", "b"), *lacks(ALL_PODS, "")])) == [
         "watch, delete  pods  in namespaces a, b",
         "list           pods  in all namespaces",
     ]

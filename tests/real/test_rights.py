@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from seimigrate.adapters.api import ApiCluster, Connection, connect, path_of
-from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.adapters.api import ApiCluster, Connection, connect
+from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Object
 from seimigrate.engine.errors import Forbidden
 from tests.commandline import RBAC, ROOT, Done, bound_to, created, finish, shipped
 from tests.controlplane.process import ControlPlane
@@ -149,9 +149,8 @@ def _accounts_and_roles() -> list[Object]:
 
 
 def _as_account(controlplane: ControlPlane, folder: Path, name: str) -> Connection:
-    path = f"{path_of(Kind.SERVICE_ACCOUNT, SYSTEM_NAMESPACE, name)}/token"
-    answer = controlplane.admin.request("POST", path, body={"spec": {"expirationSeconds": 600}})
-    file = controlplane.kubeconfig(LOOKER, folder / name, token=answer["status"]["token"])
+    token = ApiCluster(controlplane.admin).create_token(SYSTEM_NAMESPACE, name)
+    file = controlplane.kubeconfig(LOOKER, folder / name, token=token)
     return connect(None, str(file))
 
 
