@@ -46,13 +46,13 @@ def test_the_role_that_is_shipped_grants_what_a_run_asks_for_and_hardly_more() -
     assert set(grants()) == asked | elsewhere
 
 
-def unchanged(scene: Scene, mark: int, user: str = OPERATOR) -> bool:
-    """Tell whether a user has changed nothing since then; reviews and tokens are no changes."""
+def unchanged(scene: Scene, mark: int) -> bool:
+    """Tell whether the operator has changed nothing since then; reviews and tokens are no changes."""
     for event in scene.controlplane.audit_events(mark):
         about = event.get("objectRef", {})
         reads = event["verb"] in ("get", "list", "watch")
         asks = about.get("resource", "").endswith("reviews") or about.get("subresource") == "token"
-        if event["user"]["username"] == user and not reads and not asks and event["responseStatus"]["code"] < 300:
+        if event["user"]["username"] == OPERATOR and not reads and not asks and event["responseStatus"]["code"] < 300:
             return False
     return True
 
