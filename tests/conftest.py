@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,7 +27,7 @@ REQUIRED = {marker for marker in REAL if os.environ.get(f"SEIMIGRATE_REQUIRE_{ma
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
 
 # Two busy cores say nothing about a property: no deadline, and slow generation is no error.
-_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+_COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("default", max_examples=60, **_COMMON)
 settings.register_profile("ci", max_examples=60, derandomize=True, **_COMMON)
 settings.register_profile("thorough", max_examples=2000, **_COMMON)
@@ -56,14 +57,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Make a failure of a skipped test, where such tests are required."""
     report = yield
-    skipped = report.skipped and not hasattr(report, "wasxfail")
-    for marker in REQUIRED:
-        if skipped and item.get_closest_marker(marker) is not None:
-            report.outcome = "failed"
-            report.longrepr = f"{item.nodeid} needs a {REAL[marker]}, and was skipped: {report.longrepr[2]}"
+    lacked = " and a ".join(REAL[marker] for marker in sorted(REQUIRED) if item.get_closest_marker(marker) is not None)
+    if lacked and report.skipped and not hasattr(report, "wasxfail"):
+        assert isinstance(report.longrepr, tuple), "a skip tells file, line and reason"
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} needs a {lacked}, and was skipped: {report.longrepr[2]}"
     return report
 
 

@@ -1,4 +1,4 @@
-"""Where the real API server is required, a test that needs it and is skipped has failed."""
+"""Where something real is required, a test that needs it and is skipped has failed."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def controlplane():
 def test_by_fixture(controlplane): pass
 
 @pytest.mark.controlplane
+@pytest.mark.prometheus
 @pytest.mark.skip(reason="marked")
 def test_by_mark(): pass
 
@@ -38,7 +39,7 @@ def outcome(folder: Path, required: str, *arguments: str) -> subprocess.Complete
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--strict-markers", *arguments, folder],
         cwd=folder,
-        env={**os.environ, "SEIMIGRATE_REQUIRE_CONTROLPLANE": required},
+        env=os.environ | {"SEIMIGRATE_REQUIRE_CONTROLPLANE": required, "SEIMIGRATE_REQUIRE_PROMETHEUS": required},
         capture_output=True,
         text=True,
         timeout=120,
@@ -52,6 +53,7 @@ def test_a_skipped_test_fails_where_it_is_required(tmp_path: Path, arguments: tu
     assert done.returncode == 1  # pytest calls what fails in a fixture an error
     assert "1 passed, 1 skipped, 2 errors" in done.stdout
     assert "test_by_fixture needs a real API server, and was skipped: Skipped: no control plane here" in done.stdout
+    assert "test_by_mark needs a real API server and a real Prometheus, and was skipped: Skipped: marked" in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "in two workers"])
