@@ -28,7 +28,7 @@ help:
 	@echo "make demo    the cutover of a fleet in memory, simulated: nothing but Python is needed"
 	@echo "make test    all tests; those on a real API server where Go 1.26+ or KUBEBUILDER_ASSETS is there"
 	@echo "make e2e     tests on a real cluster with real pods: root, Debian-like Linux, Go 1.26+; 15 minutes to build, once"
-	@echo "make lint    ruff, mypy --strict, import contracts"
+	@echo "make lint    ruff, mypy --strict (of the tests as well), import contracts"
 	@echo "make check   lint and test"
 	@echo "make docs    write the stage table and the command reference anew, from the code"
 	@echo "make wheel   build the wheel into dist/"

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from enum import EnumMeta
+from enum import Enum, EnumMeta
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def _row(param: Any) -> str:
         return f"| `{param.metavar or param.name.upper()}` | {_sentence(param.help)} |"
     words = ", ".join(f"`{word}`" for word in (*param.opts, *param.secondary_opts))
     kind = param.type_descriptor.annotation
-    choices = list(kind) if isinstance(kind, EnumMeta) else []
+    choices: list[Enum] = list(kind) if isinstance(kind, EnumMeta) else []
     told = f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else ""
     value = f" {param.metavar}" if param.metavar else ""
     return f"| {words}{value} | {_sentence(param.help)}{told}{_default(param)} |"

@@ -93,7 +93,7 @@ def test_paused_is_5_and_the_same_command_goes_on(world: World) -> None:
 
 
 def test_a_node_that_fails_goes_back_and_is_6(world: World) -> None:
-    world.settings.splits = lambda image: False  # type: ignore[method-assign]
+    world.settings.splits = lambda image: False
     told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes", "-o", "json")
     assert told.code == 6
     [node] = told.json["nodes"]
@@ -104,7 +104,7 @@ def test_a_node_that_fails_goes_back_and_is_6(world: World) -> None:
 
 def test_the_run_stops_after_a_failure_and_names_the_rest(world: World) -> None:
     world.add_node(SEI, "full-1")
-    world.settings.splits = lambda image: False  # type: ignore[method-assign]
+    world.settings.splits = lambda image: False
     told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes", "-o", "json")
     assert told.code == 6
     assert [node["outcome"] for node in told.json["nodes"]] == ["rolled-back", "not-started"]

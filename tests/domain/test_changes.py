@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from seimigrate.domain import changes as changing
 from seimigrate.domain import paths
 from seimigrate.domain.changes import Change, ConflictingChange, State
+from seimigrate.domain.kinds import Object
 from seimigrate.simulation.objects import copy_json
 
 NAMES = st.sampled_from(["a", "b", "sei.io/x", "c~d"])
@@ -27,7 +28,7 @@ def _key(name: str) -> str:
 @st.composite
 def objects(draw: st.DrawFn) -> dict[str, Any]:
     """An object with maps, named entries, ports and arguments, any of which may be missing."""
-    containers = [
+    containers: list[Object] = [
         {"name": name, **draw(st.fixed_dictionaries({}, optional={"args": ARGS.filter(bool), "probe": MAPS}))}
         for name in draw(st.lists(st.sampled_from(["one", "two", "three"]), unique=True, min_size=1))
     ]
@@ -45,6 +46,7 @@ def edits(draw: st.DrawFn) -> tuple[dict[str, Any], Change]:
     entry = draw(st.sampled_from(obj["spec"]["containers"]))
     where = f"spec.containers[name={entry['name']}]"
     kind = draw(st.sampled_from(["label", "field", "port", "remove-port", "argument", "replace-argument"]))
+    after: paths.Value
     index = None
     if kind == "label":
         path, after = f"metadata.labels[{draw(NAMES)}]", draw(st.one_of(st.none(), SCALARS))

@@ -235,7 +235,7 @@ def test_a_finding_about_policies_stands_in_the_way_or_is_told_to_be_accepted(
     passes = {
         Severity.ERROR: (Acceptance.FINDINGS,),
         Severity.UNKNOWN: (Acceptance.FINDINGS, Acceptance.UNJUDGED),
-        Severity.WARNING: Acceptance,
+        Severity.WARNING: tuple(Acceptance),
     }[severity]
     assert [blocker.code for blocker in ahead.blockers] == ([] if accepted in passes else ["some-code"])
     told = [each for each in ahead.warnings if "is odd" in each]

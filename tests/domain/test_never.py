@@ -58,9 +58,9 @@ MANY = settings(max_examples=settings().max_examples * 10)
 def _recorded(found: list[Moment]) -> Iterator[None]:
     decide = machine.next_action
 
-    def remember(*told: Any) -> Action:
-        found.append(Moment(*told))
-        return decide(*told)
+    def remember(record: Record, view: Seen, plan: Plan, now: float) -> Action:
+        found.append(Moment(record, view, plan, now))
+        return decide(record, view, plan, now)
 
     machine.next_action = remember
     try:
@@ -279,7 +279,8 @@ def _other_hold(draw: st.DrawFn, m: Moment) -> Moment:
 
 def _other_around(draw: st.DrawFn, m: Moment) -> Moment:
     task = {"metadata": {"name": "t"}, "spec": {"target": {"nodeRef": {"name": m.record.name}}}}
-    around = replace(m.seen.around, **{draw(st.sampled_from(["tasks", "workflows"])): (task,)})
+    others: dict[str, Any] = {draw(st.sampled_from(["tasks", "workflows"])): (task,)}
+    around = replace(m.seen.around, **others)
     refused, progress = draw(st.booleans()), draw(_times(m.now))
     denied = draw(st.sampled_from(["", "", "not on Fridays"]))
     return m._replace(seen=replace(m.seen, around=around, refused=refused, denied=denied, progress=progress))

@@ -89,6 +89,7 @@ def test_what_a_node_on_its_way_carries_is_no_leftover() -> None:
 
 def _labelled(obj: Object | None, label: str) -> Object:
     body = copy_json(obj)
+    assert body is not None
     body["metadata"].setdefault("labels", {})[label] = "run-1"
     return body
 
@@ -96,6 +97,7 @@ def _labelled(obj: Object | None, label: str) -> Object:
 def test_a_freeze_without_a_hold_a_fence_and_a_port_are_leftovers(closed: Seen) -> None:
     assert codes(replace(closed, statefulset=_labelled(closed.statefulset, FREEZE_LABEL))) == ["leftover-freeze"]
     pod = copy_json(closed.pod)
+    assert pod is not None
     pod["metadata"]["annotations"] = {FENCE_ANNOTATION: "run-1"}
     assert codes(replace(closed, pod=pod)) == ["leftover-fence"]
     shared = look(Scene().world.view, *KEY)

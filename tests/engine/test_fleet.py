@@ -76,13 +76,9 @@ def test_the_next_validator_of_a_chain_waits_until_the_last_one_signs_again() ->
 def test_a_node_that_is_unavailable_for_another_reason_counts() -> None:
     ships = Ships(FULL, fleet_plan(soak=0))
     ships.world.switches(SEI, "full-3").stays_unready = True
-    ships.world.cluster.client("person").delete(
-        Kind.POD,
-        SEI,
-        "full-3-0",
-        uid=ships.world.pod(SEI, "full-3")["metadata"]["uid"],
-        grace_seconds=1,  # type: ignore[index]
-    )
+    pod = ships.world.pod(SEI, "full-3")
+    assert pod is not None
+    ships.world.cluster.client("person").delete(Kind.POD, SEI, "full-3-0", uid=pod["metadata"]["uid"], grace_seconds=1)
     ships.world.run(60)
     reasons: list[str] = []
 
@@ -230,6 +226,7 @@ def test_a_rollback_of_many_keeps_the_budgets_and_of_a_chain_one_validator_goes_
     ships.most_down = 0
     together: list[set[str]] = []
     count = ships.world.cluster.after_request
+    assert count is not None
 
     def watch(request: Request) -> None:
         count(request)

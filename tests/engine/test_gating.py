@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from seimigrate.domain.gates import At, HttpGate, PersonGate, PrometheusGate, Token, Verdict
+from seimigrate.domain.gates import At, Gate, HttpGate, PersonGate, PrometheusGate, Token, Verdict
 from seimigrate.domain.kinds import Kind
 from seimigrate.engine import gating
 from seimigrate.engine.errors import Unreachable
@@ -120,7 +120,7 @@ def test_no_answer_is_inconclusive(world: World) -> None:
 
 def test_tokens_are_looked_for_beforehand_and_rights_are_needed_where_ports_are_forwarded() -> None:
     web, token = Answers(up), Token(env="TOKEN")
-    listed = [gate(At(url="https://x", token=token)), gate(BEHIND), PersonGate(gate="person", name="look")]
+    listed: list[Gate] = [gate(At(url="https://x", token=token)), gate(BEHIND), PersonGate(gate="person", name="look")]
     gating.check_tokens(listed, web)
     assert web.asked == [(token,)]
     assert gating.namespaces(listed) == [NAMESPACE]

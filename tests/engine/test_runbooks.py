@@ -12,7 +12,8 @@ from seimigrate.domain.plan import Release, StageName, Strategy
 from seimigrate.domain.record import Direction, Outcome
 from seimigrate.domain.shapes import Shape
 from seimigrate.domain.steps import Fact, Otherwise, Step, StepName, Way, Ways
-from tests.engine.harness import NAME, NAMESPACE, WAYS, Interrupted, Scene, make_plan, reaching
+from tests.engine.harness import NAME, NAMESPACE, WAYS, Scene, make_plan, reaching
+from tests.engine.watchdog import Interrupted
 
 CONFIRM = Step(StepName.CONFIRM, "really?")
 PAUSE = Step(StepName.PAUSE, "call the owner")

@@ -16,8 +16,9 @@ import pytest
 
 from tests.cluster import shipped
 from tests.cluster.mkimage import write_image
+from tests.cluster.places import CHECKOUT
 
-LOCK = (shipped.CHECKOUT / "requirements.lock").read_text()
+LOCK = (CHECKOUT / "requirements.lock").read_text()
 SITE = re.compile(r"opt/seimigrate/lib/python3\.\d+/site-packages/(?P<file>.+)")
 
 

@@ -261,6 +261,7 @@ class RealModels:
         except Unreachable as error:
             raise ConnectionRefusedError(str(error)) from error
         if (method, answer.status) == ("POST", 201):
+            assert body is not None, "an empty task was taken"
             self.on_task(body)
         content = answer.body.encode()
         status = f"HTTP/1.1 {answer.status} Simulated\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"

@@ -28,12 +28,12 @@ def namespace(name: str, **labels: str) -> Object:
     return {"metadata": {"name": name, "labels": labels}}
 
 
-def pod(where: str, name: str, ip: str = "10.2.0.9", spec: Object | None = None, **labels: str) -> Object:
+def pod(where: str, name: str, ip: str = "10.2.0.9", spec: Object | None = None, /, **labels: str) -> Object:
     status = {"podIPs": [{"ip": ip}], "phase": "Running"}
     return {"metadata": {"namespace": where, "name": name, "labels": labels}, "spec": spec or {}, "status": status}
 
 
-def node(spec: Object | None = None, **labels: str) -> Object:
+def node(spec: Object | None = None, /, **labels: str) -> Object:
     """The pod of a node in the new shape."""
     template = rendered(generation="new").statefulset["spec"]["template"]
     about = {"namespace": "sei", "name": "node-0-0", "labels": template["metadata"]["labels"] | labels}
@@ -71,7 +71,8 @@ def tight(*more: Object, **spec: Any) -> Object:
         rule(*OPEN),
         *more,
     ]
-    return policy(**({"policyTypes": ["Ingress"], "ingress": rules} | spec))
+    fitting: Object = {"policyTypes": ["Ingress"], "ingress": rules}
+    return policy(**(fitting | spec))
 
 
 NAMESPACES = (namespace("sei"), namespace(SYSTEM), namespace(MONITORING), namespace("other", team="x"))

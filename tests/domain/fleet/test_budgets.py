@@ -22,7 +22,7 @@ from seimigrate.domain.fleet.settings import Canary, Fleet, MaxUnavailable, at_m
 from seimigrate.domain.fleet.signing import Sight
 from seimigrate.domain.fleet.wishes import Wish, Word, grant
 from seimigrate.domain.gates import HttpGate, Judgement, Verdict
-from seimigrate.domain.plan import Failure, Mode, Plan, Strategy
+from seimigrate.domain.plan import Failure, Mode, Plan, Strategy, Undo
 from seimigrate.domain.record import Direction, Outcome, Record
 from seimigrate.planfile import load_plan
 from seimigrate.resources import plans_dir
@@ -173,7 +173,7 @@ def models(draw: st.DrawFn) -> Model:
     failure = Failure(
         max_failed=draw(st.integers(0, 2)),
         run=draw(st.sampled_from(["stop", "pause"])),
-        undo=draw(st.sampled_from(["none", "wave", "all"])),
+        undo=draw(st.sampled_from([Undo.NONE, Undo.WAVE, Undo.ALL])),
     )
     gates = (GATE,) if draw(st.booleans()) else ()
     plan = PLAN.model_copy(update={"fleet": fleet, "failure": failure, "gates": gates})
