@@ -21,6 +21,8 @@ scrape_configs:
 - {{job_name: self, static_configs: [{{targets: ["127.0.0.1:{port}"]}}]}}
 - {{job_name: gone, static_configs: [{{targets: ["127.0.0.1:1"]}}]}}
 """
+_WHILE_WE_LIVE = '"$@" & read -r _; kill $!; wait'
+"""Runs a program for as long as the shell's input is open: who is killed closes it, too."""
 
 
 def find_prometheus() -> str | None:
@@ -46,13 +48,13 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         f"--web.listen-address=127.0.0.1:{port}",
     ]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, *words], stdout=log, stderr=log, cwd=folder)
+        begun = ["sh", "-c", _WHILE_WE_LIVE, "sh", program, *words]
+        process = subprocess.Popen(begun, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder)
         try:
             wait_until(lambda: _scraped(port), "both targets scraped")
             yield port
         finally:
-            process.terminate()
-            process.wait(30)
+            process.communicate(timeout=30)  # closes its input
 
 
 def _scraped(port: int) -> bool:
