@@ -158,7 +158,8 @@ class Run:
                 self._convoy.add(begun)
             else:
                 campaign = campaign.come_out({name: begun})
-        self._hold_networks(keys)
+        if not campaign.stopped and campaign.waiting(left):
+            self._hold_networks(keys)
         campaign = self._drive().run(campaign)
         self._settle()
         return self._all_results(campaign)

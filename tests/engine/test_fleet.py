@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from seimigrate.domain.fleet.campaign import Campaign
@@ -275,11 +277,7 @@ def test_a_node_that_is_skipped_stays_as_it_is_and_one_that_is_retried_moves() -
 
 def test_all_children_of_a_network_are_held_before_the_first_one_moves() -> None:
     ships = Ships(FULL, fleet_plan(soak=0))
-    for name, _, _ in FULL[:3]:
-        node = ships.world.seinode(SEI, name)
-        owner = {"apiVersion": "sei.io/v1alpha1", "kind": "SeiNetwork", "name": "net", "uid": "n", "controller": True}
-        meta = node["metadata"] | {"ownerReferences": [owner]}
-        ships.world.cluster.put(Kind.SEI_NODE, node | {"metadata": meta})
+    own(ships, FULL[:3])
 
     def watch(campaign: Campaign, step: Step, at: Picture) -> None:
         if isinstance(step, Start):
@@ -288,6 +286,27 @@ def test_all_children_of_a_network_are_held_before_the_first_one_moves() -> None
 
     ships.on_step = watch
     assert set(ships.outcomes().values()) == {Outcome.DONE_HELD}
+
+
+def test_children_of_a_network_that_were_handed_back_are_not_held_again() -> None:
+    ships = Ships(FULL, fleet_plan(soak=0))
+    own(ships, FULL)
+    ships.outcomes()
+    ships.world.swap_controller("new")
+    assert set(ships.outcomes().values()) == {Outcome.DONE}
+    run = ships.process()
+    run.start("apply")
+    assert all(result.nothing_to_do for result in run.apply(ships.keys))
+    assert not any(ships.held(name) for name, _, _ in FULL)
+    assert {ships.record(name).outcome for name, _, _ in FULL} == {Outcome.DONE}
+
+
+def own(ships: Ships, nodes: Sequence[tuple[str, str, str]]) -> None:
+    """Let a SeiNetwork own nodes."""
+    owner = {"apiVersion": "sei.io/v1alpha1", "kind": "SeiNetwork", "name": "net", "uid": "n", "controller": True}
+    for name, _, _ in nodes:
+        node = ships.world.seinode(SEI, name)
+        ships.world.cluster.put(Kind.SEI_NODE, node | {"metadata": node["metadata"] | {"ownerReferences": [owner]}})
 
 
 def test_left_by_a_person_the_next_run_goes_on_with_every_node() -> None:

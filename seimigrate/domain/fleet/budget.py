@@ -14,6 +14,7 @@ from seimigrate.domain.fleet.campaign import Campaign
 from seimigrate.domain.fleet.picture import Node, Picture
 from seimigrate.domain.fleet.settings import MaxUnavailable, at_most
 from seimigrate.domain.plan import Mode
+from seimigrate.domain.record import Outcome
 
 
 @dataclass(slots=True)
@@ -82,7 +83,7 @@ def may_start(campaign: Campaign, waiting: Sequence[str], allowed: MaxUnavailabl
             turn.keys.append(key)  # it was deleted: whoever starts it says so
             continue
         full = limits.full(node)
-        reason = full.reason() if full is not None else _network(node, at)
+        reason = full.reason() if full is not None else _network(campaign, node, at)
         if not reason and node.mode is Mode.VALIDATOR:
             if node.chain in chains:
                 continue
@@ -117,11 +118,12 @@ class Returns:
         return self._limits.full(node) is None and not (node.mode is Mode.VALIDATOR and _down_beside(node, self._at))
 
 
-def _network(node: Node, at: Picture) -> str:
-    """Children of a SeiNetwork move when all of them are held: its controller speaks to all of them at once."""
+def _network(campaign: Campaign, node: Node, at: Picture) -> str:
+    """Children of a SeiNetwork move when all others are held or handed back: its controller speaks to all at once."""
     if not node.network:
         return ""
-    free = [other.key for other in at.nodes.values() if other.network == node.network and not other.held]
+    family = [other for other in at.nodes.values() if other.network == node.network]
+    free = [each.key for each in family if not each.held and campaign.ended.get(each.key) != Outcome.DONE]
     return f"SeiNetwork {node.network}: not all of its nodes are held ({_few(free)})" if free else ""
 
 
