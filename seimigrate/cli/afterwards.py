@@ -5,6 +5,7 @@ A guard has them, or this process looks after them itself; whoever ends it is to
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from seimigrate.cli.shell import Interrupted
@@ -23,11 +24,15 @@ HELP = "start a guard (kubectl apply -k deploy, or: seimigrate guard), or hand t
 
 @dataclass
 class Afterwards:
-    """The end of a run that still has the lock; ``own`` is the guard that it carried along."""
+    """The end of a run that still has the lock; ``own`` is the guard that it carried along.
+
+    ``conclude`` writes down with what exit code it came to its end.
+    """
 
     ports: Ports
     own: Guard
     log: Log
+    conclude: Callable[[int], None]
 
     def look_after(self, nodes: list[Key]) -> None:
         """Guard the nodes until another guard has them, or somebody ends it, who is told which are unguarded then."""

@@ -6,6 +6,7 @@ import getpass
 import os
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from seimigrate.cli import watching
@@ -28,7 +29,7 @@ from seimigrate.engine import gating
 from seimigrate.engine.gating import Gatekeeper
 from seimigrate.engine.guard import Guard, Meanwhile
 from seimigrate.engine.hold import HoldKeeper, NoHold, find_accounts
-from seimigrate.engine.ports import Pods, Response, View
+from seimigrate.engine.ports import Lock, Pods, Response, View
 from seimigrate.engine.results import Result
 from seimigrate.engine.run import Company, Run
 from seimigrate.engine.runner import Ports
@@ -93,8 +94,9 @@ def carry(
     pods: Pods,
     acting: Acting,
     then: Callable[[Ended, Afterwards], None] | None = None,
+    had: Lock | None = None,
 ) -> Ended:
-    """Take the lock, do the errand, and ``then`` what it leads to; let the lock go."""
+    """Take the lock, do the errand, and ``then`` what it leads to; let the lock go, but for one that was ``had``."""
     import structlog  # a tenth of a second that --help does not need
 
     log = structlog.get_logger()
@@ -106,7 +108,7 @@ def carry(
     gates = errand.plan.gates if errand.gated else ()
     web = session.web()
     gating.check_tokens(gates, web)
-    with session.lock(who, acting.lease_seconds, waits) as lock:
+    with nullcontext(had) if had is not None else session.lock(who, acting.lease_seconds, waits) as lock:
         shell.acting = True
         with session.view(errand.selection.namespaces) as view:
             ports = Ports(session.cluster, view, pods, lock, session.clock)
@@ -145,7 +147,7 @@ def carry(
                 raise Interrupted
             ended = Ended(lock.token, results, [_held(view, result) for result in results])
             if then is not None:
-                then(ended, Afterwards(ports, guard, log))
+                then(ended, Afterwards(ports, guard, log, run.conclude))
             return ended
 
 

@@ -24,10 +24,12 @@ from seimigrate.cli.options import (
     Way,
 )
 from seimigrate.cli.orders import Orders
+from seimigrate.cli.outlining import Outline
 from seimigrate.cli.session import Session
 from seimigrate.cli.shell import Interrupted, Shell, leave, shell_of
+from seimigrate.cli.turn import turn
 from seimigrate.domain import beginning
-from seimigrate.domain.plan import Plan, StageName
+from seimigrate.domain.plan import Plan, StageName, Strategy
 from seimigrate.domain.prospect import Prospect
 from seimigrate.domain.steps import Ways
 from seimigrate.engine import gating
@@ -60,7 +62,7 @@ def apply(
     ] = None,
     job: Annotated[
         bool,
-        typer.Option("--job", help="Be a pod of FILE's Job: what was paused stays paused, what ended stays ended."),
+        typer.Option("--job", help="Be a pod of FILE's Job: stand by while another one is at work, then go on."),
     ] = False,
     break_glass: Annotated[
         str | None,
@@ -82,56 +84,51 @@ def apply(
         holds=hold is HoldBy.JUDGE,
         calls=True,
     )
-    plan, ways, strategy = told.plan, told.ways, told.strategy
-    look = looking.Look(session.cluster, found, plan, session.clock)
-    told.require_fit(look)
-    ahead = outlining.outline(look, strategy, accepted=told.accepted, canary=told.canary)
-    lines = ahead.lines
-    if hold is HoldBy.NONE:
-        looking.require_no_owner(look, lines)
-    accounts = carrying.accounts_of(session, controller) if hold is HoldBy.JUDGE else []
-    pods = session.pods(pair("--service-account", calling.service_account), required=True)
-    ready = [line for line in lines if not line.done and not line.blockers]
-    rows = [
-        ("cluster", session.server),
-        ("move", _named(ready) if ready else "none"),
-        ("restarts", str(sum(line.restarts for line in ready))),
-        ("blocked", str(sum(bool(line.blockers) for line in lines))),
-        ("done", str(sum(line.done for line in lines))),
-        ("strategy", strategy.value),
-        ("time", f"about {values.duration(ahead.seconds)}"),
-        ("hold", "admission policies" if hold is HoldBy.JUDGE else "none: nothing keeps the controller off"),
-    ]
-    shell.ask(acting.yes, f"cut over by plan {plan.migration}:", rows)
-    if break_glass is not None:
-        moves = [(line.namespace, line.name) for line in lines if not line.done]
-        breakglass.write(break_glass, look, moves, strategy, file.runbooks)
-    errand = Errand(
-        command="apply",
-        plan=plan,
-        strategy=strategy,
-        ways=ways,
-        selection=found,
-        work=lambda run: run.apply(
-            found.keys,
-            told.saved.waves if told.saved else None,
-            told.canary,
-            told.saved.digest if job and told.saved else "",
-        ),
-        holds=hold is HoldBy.JUDGE,
-        accepted=told.accepted,
-        gated=True,
-        unfit=told.unfit,
-    )
-    again: list[words.Group] = [told, controller, calling, acting, connect]
+    digest = told.saved.digest if job and told.saved else ""
+    with turn(session, acting, digest) as mine:
+        plan, ways, strategy = told.plan, told.ways, told.strategy
+        look = looking.Look(session.cluster, found, plan, session.clock)
+        if not mine.goes_on:  # else each node is judged when its turn comes, as the pod before would have done
+            told.require_fit(look)
+        canary = None if mine.goes_on else told.canary
+        ahead = outlining.outline(look, strategy, accepted=told.accepted, canary=canary)
+        lines = ahead.lines
+        if hold is HoldBy.NONE:
+            looking.require_no_owner(look, lines)
+        accounts = carrying.accounts_of(session, controller) if hold is HoldBy.JUDGE else []
+        pods = session.pods(pair("--service-account", calling.service_account), required=True)
+        shell.ask(acting.yes, f"cut over by plan {plan.migration}:", _rows(session, ahead, strategy, hold))
+        if break_glass is not None:
+            moves = [(line.namespace, line.name) for line in lines if not line.done]
+            breakglass.write(break_glass, look, moves, strategy, file.runbooks)
+        errand = Errand(
+            command="apply",
+            plan=plan,
+            strategy=strategy,
+            ways=ways,
+            selection=found,
+            work=lambda run: run.apply(
+                found.keys,
+                told.saved.waves if told.saved else None,
+                canary,
+                digest,
+            ),
+            holds=hold is HoldBy.JUDGE,
+            accepted=told.accepted,
+            gated=True,
+            unfit=told.unfit,
+        )
+        again: list[words.Group] = [told, controller, calling, acting, connect]
 
-    def then(ended: Ended, afterwards: Afterwards) -> None:
-        code = exits.of_apply(ended.results)
-        _show(shell, errand, ended, _after_apply(ended, code, told, again))
-        if guard:
-            afterwards.look_after([(r.namespace, r.name) for r in ended.results])
+        def then(ended: Ended, afterwards: Afterwards) -> None:
+            code = exits.of_apply(ended.results)
+            _show(shell, errand, ended, _after_apply(ended, code, told, again))
+            if guard:
+                afterwards.look_after([(r.namespace, r.name) for r in ended.results])
+            if digest and not shell.terminated:
+                afterwards.conclude(code)
 
-    ended = carrying.carry(shell, session, errand, accounts, pods, acting, then)
+        ended = carrying.carry(shell, session, errand, accounts, pods, acting, then, mine.lock)
     if shell.terminated:
         raise Interrupted  # while it guarded what it left held: somebody else has to, perhaps this command again
     leave(exits.of_apply(ended.results))
@@ -263,6 +260,22 @@ def asked(session: Session, plan: Plan, ways: Ways, found: selection.Selection) 
     journal = Journal(session.cluster, plan.migration)
     questions = [question for key in found.keys for question in beginning.questions(journal.load(*key), ways)]
     return [("to confirm", question) for question in dict.fromkeys(questions)]
+
+
+def _rows(session: Session, ahead: Outline, strategy: Strategy, hold: HoldBy) -> list[tuple[str, str]]:
+    """Give what a person is told before saying yes to a cutover."""
+    lines = ahead.lines
+    ready = [line for line in lines if not line.done and not line.blockers]
+    return [
+        ("cluster", session.server),
+        ("move", _named(ready) if ready else "none"),
+        ("restarts", str(sum(line.restarts for line in ready))),
+        ("blocked", str(sum(bool(line.blockers) for line in lines))),
+        ("done", str(sum(line.done for line in lines))),
+        ("strategy", strategy.value),
+        ("time", f"about {values.duration(ahead.seconds)}"),
+        ("hold", "admission policies" if hold is HoldBy.JUDGE else "none: nothing keeps the controller off"),
+    ]
 
 
 def _named(lines: list[Prospect]) -> str:

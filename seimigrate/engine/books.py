@@ -47,6 +47,11 @@ class Books:
         self._about = replace(self.record, campaign=campaign or self.record.campaign)
         self._save()
 
+    def conclude(self, code: int) -> None:
+        """Write with what exit code the run came to its end."""
+        self._about = replace(self.record, code=code)
+        self._save()
+
     def came_out(self, key: str, record: Record | None) -> None:
         """Take in how a node came out; what is written next says so."""
         self._mark(key, record.outcome.value if record is not None and record.open and record.outcome else None)

@@ -99,7 +99,8 @@ MOVING = "moving"
 class RunRecord:
     """What the present run, or the last one, is about; ``nodes`` are those that are not at an end.
 
-    While it lives, it looks after the held nodes in ``namespaces`` (``""``: all).
+    While it lives, it looks after the held nodes in ``namespaces`` (``""``: all). ``code`` is the exit code with
+    which a Job's run came to its end.
     """
 
     run: str
@@ -111,6 +112,7 @@ class RunRecord:
     nodes: dict[str, str] = field(default_factory=dict)
     namespaces: tuple[str, ...] = ("",)
     campaign: Campaign | None = None
+    code: int | None = None
     version: int = 1
 
     @property

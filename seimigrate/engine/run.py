@@ -89,6 +89,10 @@ class Run:
         """End as soon as each step that is being done is finished; the next run goes on. For signal handlers."""
         self.leaving = True
 
+    def conclude(self, code: int) -> None:
+        """Write down with what exit code it came to its end, for who would go on with it."""
+        self._books.conclude(code)
+
     def carries(self, key: Key) -> bool:
         """Tell whether a node is on its way in this run."""
         return "/".join(key) in self._convoy.moving
@@ -143,10 +147,12 @@ class Run:
         """Carry nodes forwards, by canaries and waves, as fast as the plan's budgets allow.
 
         A campaign over the same nodes that an earlier run left goes on where it was; that of the same ``job`` also
-        stays paused, or at its end. Raises ``SeimigrateError`` if a node is still on its way that is not among those
-        asked for, and ``UsageError`` for one that is not there.
+        stays paused, or at its end, and outlives its nodes. Raises ``SeimigrateError`` if a node is still on its way
+        that is not among those asked for, and ``UsageError`` for one that is not there.
         """
         left = self._left_on_their_way(keys)
+        if self._goes_on(job):
+            keys = [key for key in keys if self._look(key).seinode is not None]
         mustered = muster.muster(self._observer, self._journal, self._survey, self._plan, self._options, keys)
         for key in mustered.done:
             self._results["/".join(key)] = Result(*key, nothing_to_do=True)
@@ -179,7 +185,7 @@ class Run:
     ) -> Campaign:
         """Give the campaign that an earlier run left over these nodes, or a new one."""
         last = self._books.record.campaign
-        if last is not None and job and last.job == job:
+        if last is not None and self._goes_on(job):
             # Its pod was lost: nobody has said since that it shall go on, or begin anew.
             return last
         if last is not None and last.unfinished(left) and mustered.same(last):
@@ -187,6 +193,11 @@ class Run:
             return replace(last, paused="", job=job)
         chosen = tuple(waves) if waves is not None else mustered.arrange(self._plan, canary)
         return Campaign(chosen, signing=last.signing if last is not None else {}, job=job)
+
+    def _goes_on(self, job: str) -> bool:
+        """Tell whether an earlier pod of the same Job has begun this campaign."""
+        last = self._books.record.campaign
+        return job != "" and last is not None and last.job == job
 
     def _drive(self) -> Drive:
         company = self._company

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from seimigrate.domain.kinds import HOLD_LABEL, SYSTEM_NAMESPACE, Kind
+from seimigrate.engine.errors import Forbidden, Unreachable
 from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.world import SPLIT_IMAGE, World
 from tests.cli.world import GO, SEI, SPLIT, WorldSession, say
@@ -120,6 +122,7 @@ def test_a_jobs_next_pod_does_not_try_again_what_came_to_its_end(world: World, f
     world.kubelet.settings.broken_images.add(SPLIT_IMAGE)
     apply = ("apply", file, "--yes", "--unguarded", "-o", "json")
     assert say(WorldSession(world), *apply, "--job").code == 6
+    rewrite_the_record(world, lambda record: record.update(code=None))  # lost just before its end
     world.cluster.requests.clear()
     told = say(WorldSession(world), *apply, "--job")
     written = {(request.kind, request.name) for request in world.cluster.requests if request.verb in WRITES}
@@ -129,6 +132,78 @@ def test_a_jobs_next_pod_does_not_try_again_what_came_to_its_end(world: World, f
     assert Kind.POD not in {kind for kind, _ in written}
     world.kubelet.settings.broken_images.clear()
     assert say(WorldSession(world), *apply).code == 9
+
+
+def test_a_jobs_second_pod_stands_by_and_goes_on_when_the_first_is_lost(
+    world: World, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile the API server does not answer for a moment; the first pod is lost with a node on its way."""
+    apply = ("apply", file, "--yes", "--unguarded", "-o", "json", "--job")
+    session, waited = WorldSession(world, other="first@there:1"), []
+
+    def on(seconds: float) -> None:
+        waited.append(seconds)
+        match len(waited):
+            case 2:
+                session.no_lock = Unreachable("no answer")
+            case 3:
+                session.no_lock = None
+                die(world, lambda request: request.verb == "evict")
+                with pytest.raises(Interrupted):
+                    say(WorldSession(world), *apply)
+                session.other = ""
+
+    monkeypatch.setattr("time.sleep", on)
+    told = say(session, *apply)
+    assert told.code == 9
+    assert {node["outcome"] for node in told.json["nodes"]} == {"done-held"}
+    assert told.err.count("first@there:1 holds the lock: stands by until it is free") == 1
+    assert told.err.count("tries again: no answer") == 1
+    assert len(waited) == 3
+
+
+def test_a_jobs_second_pod_changes_nothing_when_the_first_has_brought_all_to_its_end(
+    world: World, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply = ("apply", file, "--yes", "--unguarded", "-o", "json", "--job")
+    session = WorldSession(world, other="first@there:1")
+
+    def on(seconds: float) -> None:
+        session.other = ""
+        assert say(WorldSession(world), *apply).code == 9
+        world.cluster.requests.clear()
+
+    monkeypatch.setattr("time.sleep", on)
+    told = say(session, *apply)
+    assert told.code == 9
+    assert told.out == ""
+    assert {request.verb for request in world.cluster.requests} == {"get"}
+
+
+@pytest.mark.parametrize("change", ["edited", "gone"])
+def test_a_jobs_next_pod_goes_on_though_a_node_has_changed_whose_turn_has_not_come(
+    world: World, file: str, change: str
+) -> None:
+    """The plan fitted when the Job began; the node is judged when its turn comes, and stays as it is."""
+    apply = ("apply", file, "--yes", "--unguarded", "-o", "json")
+    die(world, lambda request: request.verb == "evict")
+    with pytest.raises(Interrupted):
+        say(WorldSession(world), *apply, "--job")
+    {"edited": _podlabels, "gone": _gone}[change](world, "validator-0")
+    told = say(WorldSession(world), *apply, "--job")
+    assert told.code == 9
+    first, second = told.json["nodes"]
+    assert (first["name"], first["outcome"]) == ("full-0", "done-held")
+    assert (second["name"], second["outcome"]) == ("validator-0", "blocked")
+    assert second["blockers"][0]["code"] == "plan-outdated"
+    assert HOLD_LABEL not in world.statefulset(SEI, "validator-0")["metadata"].get("labels", {})
+
+
+def test_a_jobs_second_pod_without_rights_ends_with_an_error(world: World, file: str) -> None:
+    session = WorldSession(world, no_lock=Forbidden("you may not get leases"))
+    told = say(session, "apply", file, "--yes", "--job")
+    assert told.code == 1
+    assert "you may not get leases" in told.err
 
 
 def test_a_job_without_a_saved_plan_is_a_usage_error(world: World) -> None:
@@ -150,9 +225,14 @@ def die(world: World, when: Callable[[Request], bool]) -> None:
 
 def pause_the_record(world: World) -> None:
     """Leave the run's record as one leaves it that a person has paused."""
+    rewrite_the_record(world, lambda record: record["campaign"].update(paused="by ann@there:1"))
+
+
+def rewrite_the_record(world: World, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the run's record in its ConfigMap."""
     body = world.cluster.objects[Kind.CONFIG_MAP][SYSTEM_NAMESPACE, "seimigrate-run"]
     record = json.loads(body["data"]["record"])
-    record["campaign"]["paused"] = "by ann@there:1"
+    change(record)
     world.cluster.put(Kind.CONFIG_MAP, body | {"data": {"record": json.dumps(record)}})
 
 
@@ -162,8 +242,8 @@ def outcome(world: World, name: str) -> str | None:
     return None if body is None else str(json.loads(body["data"]["record"])["outcome"])
 
 
-def _podlabels(world: World) -> None:
-    world.edit_seinode(SEI, "full-0", {"podLabels": {"a": "b"}})
+def _podlabels(world: World, name: str = "full-0") -> None:
+    world.edit_seinode(SEI, name, {"podLabels": {"a": "b"}})
 
 
 def _edit(path: str, value: object) -> Callable[[World], None]:
@@ -182,10 +262,10 @@ def _restart(world: World) -> None:
     world.run(120)
 
 
-def _gone(world: World) -> None:
+def _gone(world: World, name: str = "full-0") -> None:
     world.stop_controller()
-    node = world.cluster.objects[Kind.SEI_NODE][SEI, "full-0"]
-    world.cluster.delete(Kind.SEI_NODE, SEI, "full-0", uid=node["metadata"]["uid"])
+    node = world.cluster.objects[Kind.SEI_NODE][SEI, name]
+    world.cluster.delete(Kind.SEI_NODE, SEI, name, uid=node["metadata"]["uid"])
 
 
 CHANGED = {

@@ -16,7 +16,7 @@ from seimigrate.cli.app import main
 from seimigrate.cli.options import Connect
 from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.engine.crew import Inline
-from seimigrate.engine.errors import Forbidden, LockedByAnother
+from seimigrate.engine.errors import ApiError, Forbidden, LockedByAnother
 from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View, Web
 from seimigrate.engine.rights import Needs
 from seimigrate.simulation.locks import MemoryLock
@@ -31,13 +31,17 @@ GO = (*SPLIT, "--accept-policy-findings")
 
 @dataclass
 class WorldSession:
-    """A session on a world; ``other`` is somebody else who holds the lock, ``lacks`` a right."""
+    """A session on a world; ``other`` is somebody else who holds the lock, ``lacks`` a right.
+
+    ``no_lock`` is the error that who asks for the lock gets.
+    """
 
     world: World
     namespace: str = SEI
     server: str = "https://simulated"
     other: str = ""
     lacks: str = ""
+    no_lock: ApiError | None = None
     opened: list[str] = field(default_factory=list)
     on_view: Callable[[], None] | None = None
     prometheus: Web | None = None
@@ -78,6 +82,8 @@ class WorldSession:
         if name != LEASE_NAME:
             yield MemoryLock()
             return
+        if self.no_lock is not None:
+            raise self.no_lock
         if self.other:
             on_wait(self.other, seconds)
             raise LockedByAnother(f"{self.other} holds the lock", hint="seimigrate unlock")

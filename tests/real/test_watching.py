@@ -101,18 +101,20 @@ def test_a_run_is_followed_from_another_terminal_scraped_and_told_by_kubernetes_
     assert any(e["reason"] == "CutoverDoneHeld" for e in ours)
 
 
-def test_who_watches_a_job_is_shown_its_next_pod_too_when_one_is_lost(scene: Scene) -> None:
+def test_who_watches_a_job_is_shown_the_pod_that_stood_by_when_the_first_one_is_lost(scene: Scene) -> None:
     file = str(scene.folder / "cutover.plan")
     assert scene.run("plan", "--out", file).code == 0
     first = apply_saved(scene, file, "--job")
     scene.wait_for(lambda: scene.stage == "probes", "the first pod to be on its way")
+    second = apply_saved(scene, file, "--job")
     follower = scene.start("status", "-f", str(scene.plan), "--watch", "-o", "json")
     assert follower.stdout is not None
     seen = [json.loads(follower.stdout.readline())]
     first.kill()
     finish(first)
-    second = finish(apply_saved(scene, file, "--job"))
-    assert second.code == 9, second.err
+    stood_by = finish(second)
+    assert stood_by.code == 9, stood_by.err
+    assert "holds the lock: stands by until it is free" in stood_by.err
     rest = finish(follower)
     assert rest.code == 0, rest.err
     assert "is gone: waits for the next pod of its Job" in rest.err
