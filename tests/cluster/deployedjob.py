@@ -79,6 +79,14 @@ class DeployedJob:
         ours = [pod for pod in items if pod["metadata"]["labels"].get("batch.kubernetes.io/job-name") == NAME]
         return sorted(ours, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
+    def running(self) -> list[str]:
+        """Give the names of the pods that have begun and not ended, and were not told to."""
+        return [
+            str(pod["metadata"]["name"])
+            for pod in self.pods()
+            if pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]
+        ]
+
     def made(self) -> list[str]:
         """Give the names of all pods that it ever had, from the audit log."""
         return [

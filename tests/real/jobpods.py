@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from seimigrate.adapters.api import path_of
 from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.engine.errors import NotFound
 from tests.controlplane.process import ControlPlane
 
 PATIENCE = 120.0
@@ -16,7 +20,7 @@ PATIENCE = 120.0
 
 
 class JobPods:
-    """Run the pods of Jobs in namespace seimigrate-system as a kubelet does, one at a time, as a context manager.
+    """Run the pods of Jobs in namespace seimigrate-system as a kubelet does, as a context manager.
 
     The command has what its container would have: the plan's ConfigMap as files, and a token that is bound to the pod.
     """
@@ -27,6 +31,7 @@ class JobPods:
         self._kubelet = controlplane.connection("kubelet")
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work)
+        self._at_work = ThreadPoolExecutor()
         self._failed: BaseException | None = None
 
     def __enter__(self) -> JobPods:
@@ -37,14 +42,20 @@ class JobPods:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        self._at_work.shutdown()
         if self._failed is not None:
             raise self._failed
 
     def _work(self) -> None:
+        begun: dict[str, Future[None]] = {}
         try:
             while not self._over.wait(0.1):
                 for pod in self._pending():
-                    self._run(pod)
+                    if pod["metadata"]["uid"] not in begun:
+                        begun[pod["metadata"]["uid"]] = self._at_work.submit(self._run, pod)
+                for each in begun.values():
+                    if each.done():
+                        each.result()
         except BaseException as error:
             self._failed = error
 
@@ -54,25 +65,43 @@ class JobPods:
         return found
 
     def _run(self, pod: Object) -> None:
+        with contextlib.suppress(NotFound):  # its Job has failed, and has no use for it any more
+            code = self._run_container(pod)
+            [container] = pod["spec"]["containers"]
+            ended = {"name": container["name"], "image": container["image"], "imageID": "", "ready": False}
+            ended |= {"restartCount": 0, "state": {"terminated": {"exitCode": code}}}
+            status = {"phase": "Failed" if code else "Succeeded", "containerStatuses": [ended]}
+            path = f"{self._path(pod)}/status"
+            self._kubelet.request("PATCH", path, body={"status": status}, content_type="application/merge-patch+json")
+
+    def _run_container(self, pod: Object) -> int:
+        """Run the command of a pod's container, until the pod is deleted; give how it ended."""
         name, [container] = pod["metadata"]["name"], pod["spec"]["containers"]
         kubeconfig = self.controlplane.kubeconfig("job", self.folder / f"{name}.kubeconfig", token=self._token(pod))
         files = self._mounted(pod)
         words = [word.replace("/plan/", f"{files}/") for word in container["args"]]
         with (self.folder / f"{name}.log").open("wb") as log:
-            done = subprocess.run(
+            running = subprocess.Popen(
                 [sys.executable, "-m", "seimigrate", *words, "--kubeconfig", str(kubeconfig)],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                timeout=PATIENCE,
-                check=False,
             )
-        ended = {"name": container["name"], "image": container["image"], "imageID": "", "ready": False}
-        ended |= {"restartCount": 0, "state": {"terminated": {"exitCode": done.returncode}}}
-        status = {"phase": "Failed" if done.returncode else "Succeeded", "containerStatuses": [ended]}
-        path = f"{path_of(Kind.POD, SYSTEM_NAMESPACE, name)}/status"
-        self._kubelet.request("PATCH", path, body={"status": status}, content_type="application/merge-patch+json")
+        deadline = time.monotonic() + PATIENCE
+        try:
+            while (code := running.poll()) is None:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"pod {name} has not ended in {PATIENCE:.0f} s")
+                self._kubelet.request("GET", self._path(pod))
+                time.sleep(0.2)
+            return code
+        finally:
+            running.terminate()
+            running.wait()
+
+    def _path(self, pod: Object) -> str:
+        return path_of(Kind.POD, SYSTEM_NAMESPACE, pod["metadata"]["name"])
 
     def _mounted(self, pod: Object) -> Path:
         """Write the files of the pod's ConfigMap, and give their folder."""
