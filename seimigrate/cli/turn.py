@@ -43,7 +43,7 @@ def turn(session: Session, acting: Acting, job: str) -> Iterator[Turn]:
     with ExitStack() as stack:
         lock = _wait_for(stack, session, acting, log)
         last = RunJournal(session.cluster).load()
-        goes_on = last is not None and last.campaign is not None and last.campaign.job == job
+        goes_on = last is not None and last.is_of(job)
         if last is not None and goes_on and last.code is not None:
             log.info(f"{last.holder} has brought this Job's run to its end, with exit code {last.code}")
             leave(last.code)

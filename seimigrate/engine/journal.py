@@ -120,6 +120,10 @@ class RunRecord:
         """Give the nodes on their way."""
         return [key for key, state in self.nodes.items() if state == MOVING]
 
+    def is_of(self, job: str) -> bool:
+        """Tell whether the campaign was begun by a Job's pod, from the saved plan with this digest."""
+        return job != "" and self.campaign is not None and self.campaign.job == job
+
     @property
     def is_unfinished_job(self) -> bool:
         """Tell whether this is a Job's, which leaves something for its next pod to go on with."""

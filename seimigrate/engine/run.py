@@ -151,7 +151,7 @@ class Run:
         that is not among those asked for, and ``UsageError`` for one that is not there.
         """
         left = self._left_on_their_way(keys)
-        if self._goes_on(job):
+        if self._books.record.is_of(job):
             keys = [key for key in keys if self._look(key).seinode is not None]
         mustered = muster.muster(self._observer, self._journal, self._survey, self._plan, self._options, keys)
         for key in mustered.done:
@@ -185,7 +185,7 @@ class Run:
     ) -> Campaign:
         """Give the campaign that an earlier run left over these nodes, or a new one."""
         last = self._books.record.campaign
-        if last is not None and self._goes_on(job):
+        if last is not None and self._books.record.is_of(job):
             # Its pod was lost: nobody has said since that it shall go on, or begin anew.
             return last
         if last is not None and last.unfinished(left) and mustered.same(last):
@@ -193,11 +193,6 @@ class Run:
             return replace(last, paused="", job=job)
         chosen = tuple(waves) if waves is not None else mustered.arrange(self._plan, canary)
         return Campaign(chosen, signing=last.signing if last is not None else {}, job=job)
-
-    def _goes_on(self, job: str) -> bool:
-        """Tell whether an earlier pod of the same Job has begun this campaign."""
-        last = self._books.record.campaign
-        return job != "" and last is not None and last.job == job
 
     def _drive(self) -> Drive:
         company = self._company
