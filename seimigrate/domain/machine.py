@@ -196,7 +196,7 @@ def _check(at: Situation) -> Action:
     tasks = seen.tasks(answer) if answer.status == 200 else None
     if tasks is None:
         if not at.late(at.plan.deadlines.gate):
-            return Wait("the sidecar to tell its tasks", RECHECK)
+            return Wait("the sidecar to tell its tasks", at.pace)
         return at.block(f"tasks-unknown: the sidecar did not tell its tasks ({_what(answer)})")
     if work := checks.sidecar_work(tasks):
         return at.block(f"sidecar-task: {work} is in progress")
@@ -286,7 +286,7 @@ def _gate(at: Situation, wanted: dict[Question, int]) -> Action | None:
         if answers[question].status != status
     )
     if not at.late(at.plan.deadlines.gate, max(at.record.since, at.seen.progress)):
-        return Wait(told, RECHECK)
+        return Wait(told, at.pace)
     if any(answer.status is None for answer in answers.values()):
         return at.pause(f"inconclusive: {told}")
     return at.fail(told)

@@ -17,7 +17,7 @@ from seimigrate.domain.kinds import FREEZE_PATH, HOLD_PATH, Object
 from seimigrate.domain.plan import StageName
 from seimigrate.domain.record import Do, Intent, Outcome
 from seimigrate.domain.releasing import lift, release, stay, unfreeze
-from seimigrate.domain.rollout import RECHECK, Situation, goes_back, mark_ready, replace_pod, wait
+from seimigrate.domain.rollout import Situation, goes_back, mark_ready, replace_pod, wait
 from seimigrate.domain.seen import Question
 from seimigrate.domain.steps import PASSED, Step, StepName
 
@@ -142,7 +142,7 @@ def verify(at: Situation) -> Action | None:
         return None
     told = answer.reason or f"status {answer.status}"
     if not at.late(at.plan.deadlines.gate, max(at.record.since, at.seen.progress)):
-        return Wait(f"the sidecar to answer for health ({told})", RECHECK)
+        return Wait(f"the sidecar to answer for health ({told})", at.pace)
     if answer.status is not None:
         return at.fail(f"the pod is Ready, but its sidecar answers {told} for health")
     note = f"the sidecar could not be asked for its health ({told}); the pod is Ready"

@@ -18,7 +18,11 @@ from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
 from seimigrate.domain.seen import Answer, Judgement, Question, Seen
 
 RECHECK = 3.0
-"""Seconds before a pod is asked again, or an eviction tried again."""
+"""Seconds before an eviction is tried again, and the most before a pod is asked again."""
+SOON = 0.1
+"""Seconds before a pod is asked again at first, after something was done to it."""
+WELCOME = (200, 401)
+"""What a pod answers whose rollout is over: to who may, and to who may not."""
 PROOF_LASTS = 30.0
 """Seconds for which a seen denial counts as the proof of a hold."""
 PATIENCE = 90.0
@@ -101,6 +105,11 @@ class Situation:
         old = tuple(q for q in questions if not self._fresh(q))
         return Ask(old) if old else None
 
+    @property
+    def pace(self) -> float:
+        """Give the seconds before a pod is asked again: few after something was done, twice as many each time."""
+        return min(RECHECK, max(SOON, (self.now - self.record.since) / 2))
+
     def judge(self) -> Action | None:
         """Ask for a judgement of who can reach the node, unless there is a fresh one."""
         found = self.seen.judgement
@@ -114,8 +123,11 @@ class Situation:
         return self.seen.judgement
 
     def _fresh(self, question: Question) -> bool:
+        """Tell whether an answer still counts; one that is not as it should be is soon asked for again."""
         answer = self.seen.answer(question)
-        return answer is not None and self.now - answer.at < RECHECK and answer.at >= self.record.since
+        if answer is None or answer.at < self.record.since:
+            return False
+        return self.now - answer.at < (RECHECK if answer.status in WELCOME else self.pace)
 
     def answer(self, question: Question) -> Answer:
         """Give an answer that ``ask`` has found to be there."""
