@@ -24,6 +24,8 @@ class ApiCluster:
     def __init__(self, connection: Connection, timeout: float = 30.0) -> None:
         self.connection = connection
         self.timeout = timeout
+        self._found: dict[Resource, Resource | None] = {}
+        """In which version resources are served, of those that were looked for; ``None``: in none."""
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """Read one object; ``None`` if it is not there, ``NotFound`` if the whole kind is not."""
@@ -154,14 +156,18 @@ class ApiCluster:
         raise NotFound(f"the API server does not serve {names}", hint=first.hint)
 
     def _as_served(self, resource: Resource) -> Resource:
-        """Give a resource in the version that the API server prefers of those that have it."""
+        """Give a resource in the version that the API server prefers of those that have it; looks for it once."""
         if resource.version != SERVED:
             return resource
-        for version in self._versions(resource.group):
-            found = resource._replace(version=version)
-            if resource.plural in self._served(_group_path(found)):
-                return found
-        raise missing_kind(resource.plural, resource.group, resource.version)
+        if resource not in self._found:
+            self._found[resource] = self._look_for(resource)
+        if (found := self._found[resource]) is None:
+            raise missing_kind(resource.plural, resource.group, resource.version)
+        return found
+
+    def _look_for(self, resource: Resource) -> Resource | None:
+        candidates = (resource._replace(version=version) for version in self._versions(resource.group))
+        return next((each for each in candidates if resource.plural in self._served(_group_path(each))), None)
 
     def _versions(self, group: str) -> builtins.list[str]:
         try:

@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -90,9 +91,9 @@ class Connection:
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
             raise SeimigrateError(f"the connection's settings cannot be used: {reason(error)}") from None
 
-    @property
+    @cached_property
     def host(self) -> str:
-        """Give the API server's address."""
+        """Give the API server's address; the client would look for proxies in the environment each time."""
         return str(self.configuration.host).rstrip("/")
 
     def fresh(self, pool_size: int = POOL_SIZE) -> Connection:
