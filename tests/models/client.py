@@ -81,24 +81,62 @@ class HttpClient:
 
 
 class WatchedClient(HttpClient):
-    """A client that lists from watches: hundreds of nodes could not be listed anew at each look."""
+    """A client that reads from watches what changes often, as the real kubelet and controllers do.
+
+    It sees its own writes at once, and those of others when the API server tells them.
+    """
 
     KINDS = (Kind.SEI_NODE, Kind.STATEFUL_SET, Kind.POD)
 
     def __init__(self, connection: Connection, namespaces: Callable[[], Iterable[str]], node: str) -> None:
         super().__init__(connection, namespaces, node)
         self._view = WatchedView(connection, self.KINDS).start()
+        self._gone: set[str] = set()
+        """The uids of what this client has removed, of which the watches may not have told yet."""
 
     def close(self) -> None:
         """End the watches."""
         self._view.stop()
 
+    def wait(self, seconds: float) -> None:
+        """Return when something has changed, at the latest after ``seconds``."""
+        self._view.wait(seconds)
+
     def version(self, kind: Kind) -> int:
         """Give the number of changes that were seen, of whatever kind."""
         return self._view._changes
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        if kind not in self.KINDS:
+            return super().get(kind, namespace, name)
+        found = self._view.get(kind, namespace, name)
+        return found if found is not None and found["metadata"]["uid"] not in self._gone else None
 
     def list(self, kind: Kind) -> Sequence[Object]:
         if kind not in self.KINDS:
             return super().list(kind)
         typed = {"apiVersion": kind.resource.api_version, "kind": kind.resource.kind}
-        return [typed | item for namespace in self._namespaces() for item in self._view.list(kind, namespace)]
+        return [
+            typed | item
+            for namespace in self._namespaces()
+            for item in self._view.list(kind, namespace)
+            if item["metadata"]["uid"] not in self._gone
+        ]
+
+    def create(self, kind: Kind, body: Object) -> Object:
+        return self._saw(kind, super().create(kind, body))
+
+    def apply(self, kind: Kind, body: Object, *, manager: str) -> Object:
+        return self._saw(kind, super().apply(kind, body, manager=manager))
+
+    def patch_status(self, kind: Kind, namespace: str, name: str, status: Object) -> Object:
+        return self._saw(kind, super().patch_status(kind, namespace, name, status))
+
+    def delete(self, kind: Kind, namespace: str, name: str, *, uid: str, grace_seconds: int | None = None) -> None:
+        super().delete(kind, namespace, name, uid=uid, grace_seconds=grace_seconds)
+        if grace_seconds == 0:
+            self._gone.add(uid)
+
+    def _saw(self, kind: Kind, body: Object) -> Object:
+        self._view.saw(kind, body)
+        return body

@@ -28,10 +28,13 @@ from seimigrate.simulation.requestlog import RequestLog
 from seimigrate.simulation.world import SEID_IMAGE, SHARED_IMAGE, SPLIT_IMAGE
 from tests.controlplane.kubelet_server import PortForwardServer
 from tests.controlplane.process import ControlPlane
-from tests.models.client import HttpClient, WatchedClient
+from tests.models.client import WatchedClient
 
 SCALE = 0.02
 """How long a simulated second of probes, graces and back-offs lasts: a node takes about one second to get ready."""
+
+SHORTEST, LONGEST = 0.002, 0.03
+"""Between which bounds a model waits for the next change, in seconds."""
 
 
 class RealModels:
@@ -47,11 +50,9 @@ class RealModels:
         poll_seconds: float = 1.0,
         log_path: Path | None = None,
         scale: float = SCALE,
-        many: bool = False,
     ) -> None:
         self.controlplane = controlplane
-        self._many = many
-        self._watched: list[WatchedClient] = []
+        self._clients: dict[str, WatchedClient] = {}
         self.node = f"simulated-{secrets.token_hex(4)}"
         self.namespaces: list[str] = []
         self.log = RequestLog(log_path)
@@ -83,7 +84,7 @@ class RealModels:
         self._server.start()
         try:
             self._furnish()
-            self._run("kubelet", self.kubelet.step)
+            self._run("kubelet", self.kubelet)
             self.swap_controller(*self._first)
         except BaseException:
             self.__exit__()
@@ -94,7 +95,7 @@ class RealModels:
         for name in list(self._threads):
             self._end(name)
         self._server.stop()
-        for client in self._watched:
+        for client in self._clients.values():
             client.close()
         admin = self.controlplane.admin
         try:
@@ -120,7 +121,7 @@ class RealModels:
             timing=self._timing,
             token=self.controlplane.tokens["controller"],
         )
-        self._run("controller", self.controller.step)
+        self._run("controller", self.controller)
         return self.controller
 
     def stop_controller(self) -> None:
@@ -163,9 +164,9 @@ class RealModels:
 
     def is_ready(self, namespace: str, name: str) -> bool:
         """Tell whether the pod is Ready and the controller says that the node runs and its sidecar is ready."""
-        try:
-            pod, node = self.get(Kind.POD, namespace, f"{name}-0"), self.get(Kind.SEI_NODE, namespace, name)
-        except NotFound:
+        client = self._client("kubelet")
+        pod, node = client.get(Kind.POD, namespace, f"{name}-0"), client.get(Kind.SEI_NODE, namespace, name)
+        if pod is None or node is None:
             return False
         return (
             "deletionTimestamp" not in pod["metadata"]
@@ -185,12 +186,11 @@ class RealModels:
 
     # How it is done.
 
-    def _client(self, user: str) -> HttpClient:
-        if self._many:
-            client = WatchedClient(self.controlplane.connection(user), lambda: list(self.namespaces), self.node)
-            self._watched.append(client)
-            return client
-        return HttpClient(self.controlplane.connection(user), lambda: list(self.namespaces), self.node)
+    def _client(self, user: str) -> WatchedClient:
+        if user not in self._clients:
+            connection = self.controlplane.connection(user)
+            self._clients[user] = WatchedClient(connection, lambda: list(self.namespaces), self.node)
+        return self._clients[user]
 
     def _post(self, kind: Kind, body: Object) -> Object:
         typed = {"apiVersion": kind.resource.api_version, "kind": kind.resource.kind}
@@ -229,15 +229,18 @@ class RealModels:
         path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
         _ignoring(Conflict, lambda: admin.request("POST", path, body=binding))
 
-    def _run(self, name: str, step: Callable[[float], None]) -> None:
-        stop = threading.Event()
+    def _run(self, name: str, model: Kubelet | Controller) -> None:
+        """Let a model step whenever something has changed or is due, and often enough to notice what a test turned."""
+        stop, client = threading.Event(), self._client(name)
 
         def loop() -> None:
-            while not stop.wait(0.02):
+            while not stop.is_set():
                 try:
-                    step(time.time())
+                    model.step(time.time())
+                    client.wait(max(SHORTEST, min(LONGEST, model.next_due() - time.time())))
                 except Exception as error:  # what the models run into belongs to the test that runs them
                     self.errors.append(error)
+                    stop.wait(LONGEST)
 
         thread = threading.Thread(target=loop, name=f"model-{name}", daemon=True)
         self._threads[name] = (thread, stop)

@@ -7,9 +7,7 @@ processes of their own, at random moments. When what was written is read from th
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,8 +20,9 @@ from typing import Any
 
 from seimigrate.adapters.api import ApiCluster
 from seimigrate.engine.journal import MOVING, RunJournal
-from tests.commandline import OPERATOR, ROOT, CommandLine, finish, furnish
+from tests.commandline import OPERATOR, CommandLine, finish, furnish
 from tests.controlplane.process import ControlPlane, find_programs
+from tests.forking import FORKS, Command
 from tests.models.real import RealModels
 from tests.real.scene import new_namespace, plan_text
 
@@ -58,24 +57,17 @@ class Bench:
         self.moments = random.Random(7)
         self.log = folder / "runs.log"
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> Command:
         """Start a run whose words go to a file: it must not wait for a reader."""
         with self.log.open("ab") as log:
-            return subprocess.Popen(
-                self.cli.arguments("apply", "-n", self.namespace),
-                cwd=self.cli.folder,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            return FORKS.start(self.cli.arguments("apply", "-n", self.namespace), cwd=self.cli.folder, log=log.fileno())
 
     def moving(self) -> set[str]:
         """Give the nodes that are on their way."""
         found = RunJournal(ApiCluster(self.controlplane.admin)).load()
         return {key for key, state in found.nodes.items() if state == MOVING} if found else set()
 
-    def wait_for_another(self, run: subprocess.Popen[bytes]) -> None:
+    def wait_for_another(self, run: Command) -> None:
         """Wait until a node sets out that is not on its way yet."""
         before = self.moving()
         while not self.moving() - before:
@@ -166,7 +158,7 @@ def main(tries: str = "20", *words: str) -> None:
     with tempfile.TemporaryDirectory() as place, ControlPlane(programs) as controlplane:
         furnish(controlplane.admin)
         bench = Bench(controlplane, Path(place))
-        with RealModels(controlplane, log_path=Path(place) / "pods.log", poll_seconds=10, many=True) as models:
+        with RealModels(controlplane, log_path=Path(place) / "pods.log", poll_seconds=10) as models:
             models.adopt(bench.namespace)
             chosen = words or tuple(WORDS)
             names = [f"full-{number:03}" for number in range(3 * len(chosen) * int(tries) + 4)]
