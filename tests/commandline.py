@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -18,6 +15,7 @@ from seimigrate.adapters.api import Connection, path_of
 from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.engine.errors import Conflict, NotFound
 from seimigrate.resources import plans_dir
+from tests.forking import FORKS, Command
 
 ROOT = Path(__file__).resolve().parents[1]
 OPERATOR = "operator"
@@ -61,22 +59,19 @@ class CommandLine:
             given += ["--accept-policy-findings"]
         if command == "apply":
             given += ["--unguarded"]
-        return [sys.executable, "-m", "seimigrate", *command.split(), *given, *more]
+        return [*command.split(), *given, *more]
 
-    def start(self, command: str, *more: str) -> subprocess.Popen[str]:
+    def start(self, command: str, *more: str) -> Command:
         """Start a command as a process of its own; of an option that is given twice the last one counts."""
-        return subprocess.Popen(
-            self.arguments(command, *more),
-            cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return begin(self.arguments(command, *more), self.folder)
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 180.0) -> Done:
+def begin(words: Sequence[str], folder: Path) -> Command:
+    """Start ``seimigrate WORDS`` in a folder as a process of its own."""
+    return FORKS.start(words, cwd=folder, env={"NO_COLOR": "1"})
+
+
+def finish(process: Command, seconds: float = 180.0) -> Done:
     """Wait for a command's end, and kill it where it has none in time."""
     try:
         out, err = process.communicate(timeout=seconds)
@@ -86,7 +81,17 @@ def finish(process: subprocess.Popen[str], seconds: float = 180.0) -> Done:
         print(out[-2000:], err[-6000:])
         raise
     assert "Traceback" not in out + err, err
-    return Done(process.returncode, out, err)
+    return Done(process.wait(), out, err)
+
+
+def read_until(stream: IO[str], words: str) -> str:
+    """Read what a command prints up to the line with these words; gives all of it."""
+    text = ""
+    while words not in text:
+        line = stream.readline()
+        assert line, f"it ended without {words!r}: {text}"
+        text += line
+    return text
 
 
 def plan_text(image: str, **changes: Any) -> str:

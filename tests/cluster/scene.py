@@ -6,7 +6,6 @@ Everybody calls sidecars through the real kube-rbac-proxy, so that its word is i
 from __future__ import annotations
 
 import secrets
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -20,6 +19,7 @@ from tests.cluster.cluster import TestCluster
 from tests.cluster.configuration import USERS
 from tests.cluster.fleet import Fleet
 from tests.commandline import CommandLine, Done, finish, journal_of, plan_text
+from tests.forking import Command
 from tests.judge import judge
 
 FORGED = "forged-by-a-stranger"
@@ -111,11 +111,11 @@ class Scene:
         """Give the options that name nodes, all of them where none is given."""
         return [word for name in names or self.names for word in ("--node", f"{self.namespace}/{name}")]
 
-    def start(self, command: str, *more: str, nodes: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    def start(self, command: str, *more: str, nodes: tuple[str, ...] = ()) -> Command:
         """Start a command as a process of its own, for all nodes if none is given."""
         return self.cli.start(command, *self.words(*nodes), *more)
 
-    def finish(self, process: subprocess.Popen[str], seconds: float = 400.0) -> Done:
+    def finish(self, process: Command, seconds: float = 400.0) -> Done:
         """Wait for a command's end, and keep what it told."""
         done = finish(process, seconds)
         self.told += [done.out, done.err]

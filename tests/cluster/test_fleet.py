@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.cluster.monitoring import JOB, NAME, NAMESPACE, PORT, Monitoring
 from tests.cluster.scene import POLL, Scene
 from tests.cluster.wholefleet import AT_ONCE, NODES, PACE
 from tests.commandline import OPERATOR
+from tests.forking import Command
 from tests.prometheus.fixtures import find_prometheus
 
 KILLS = 10
@@ -62,7 +62,7 @@ def monitoring(scene: Scene) -> Iterator[Monitoring]:
 
 
 def test_six_nodes_come_through_by_waves_though_ten_processes_are_killed(scene: Scene, monitoring: Monitoring) -> None:
-    seed = int(os.environ.get("SEIMIGRATE_SEED") or secrets.randbelow(10**6))
+    seed = int(os.environ["SEIMIGRATE_SEED"])
     print(f"SEIMIGRATE_SEED={seed}", flush=True)
     assert monitoring.up() == {}
     assert scene.run("hold").code == 0
@@ -91,7 +91,7 @@ def killed_again_and_again(scene: Scene, chance: random.Random) -> None:
     for moment in sorted(chance.sample(range(len(NODES) * len(StageName) - 4), KILLS)):
         process, linger = scene.start("apply"), chance.uniform(0.0, LINGER)
 
-        def reached(process: subprocess.Popen[str] = process, moment: int = moment) -> bool:
+        def reached(process: Command = process, moment: int = moment) -> bool:
             return process.poll() is not None or stages(scene) >= moment
 
         try:

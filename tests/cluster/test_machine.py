@@ -6,7 +6,6 @@ that the machine is gone.
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from tests.cluster.deployed import kept_to_its_rights
 from tests.cluster.deployedjob import DeployedJob
 from tests.cluster.scene import POLL, Scene
 from tests.cluster.secondmachine import SecondMachine
+from tests.forking import Command
 
 NODES = {"full": "fullNode", "old": "archive"}
 FLEET = {
@@ -74,7 +74,7 @@ class Loss:
 
     at: float
     pod: str
-    watch: subprocess.Popen[str]
+    watch: Command
 
     def ago(self) -> str:
         return f"{time.monotonic() - self.at:.0f} s after the loss"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +12,7 @@ from seimigrate.adapters.api import path_of
 from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.engine.errors import NotFound
 from tests.controlplane.process import ControlPlane
+from tests.forking import FORKS
 
 PATIENCE = 120.0
 """How many seconds a command may take."""
@@ -81,13 +80,7 @@ class JobPods:
         files = self._mounted(pod)
         words = [word.replace("/plan/", f"{files}/") for word in container["args"]]
         with (self.folder / f"{name}.log").open("wb") as log:
-            running = subprocess.Popen(
-                [sys.executable, "-m", "seimigrate", *words, "--kubeconfig", str(kubeconfig)],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            running = FORKS.start([*words, "--kubeconfig", str(kubeconfig)], cwd=self.folder, log=log.fileno())
         deadline = time.monotonic() + PATIENCE
         try:
             while (code := running.poll()) is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import yaml
 
 from seimigrate.domain.kinds import Object
 from tests.commandline import Done, free_lock
+from tests.forking import Command
 from tests.real.gateway import Gateway, Write
 from tests.real.scene import Scene
 
@@ -28,7 +29,7 @@ class Killer:
     def __init__(self, scene: Scene, *, only_back: bool = False) -> None:
         self._scene = scene
         self._armed = not only_back
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Command | None = None
         self._record: object = None
         self._patched: list[Any] = []
         self._marked: set[str] = set()
@@ -44,8 +45,8 @@ class Killer:
                 self._process = scene.start(command, *more, kubeconfig=kubeconfig)
                 out, err = self._process.communicate(timeout=120)
                 assert "Traceback" not in err, err
-                if self._process.returncode != -9:
-                    return Done(self._process.returncode, out, err)
+                if (code := self._process.wait()) != -signal.SIGKILL:
+                    return Done(code, out, err)
                 free_lock(scene.controlplane.admin)
         raise AssertionError(f"no end after {limit} processes: {self.killed[-5:]}")
 
@@ -112,7 +113,7 @@ class Stopper:
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Command | None = None
         self._stage = ""
 
     def run(self, stage: str, command: str, *more: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from seimigrate.simulation.world import SPLIT_IMAGE
 from tests import commandline
 from tests.commandline import OPERATOR, CommandLine, Done, finish, journal_of
 from tests.controlplane.process import ControlPlane
+from tests.forking import Command
 from tests.judge import judge
 from tests.models.real import RealModels
 
@@ -88,7 +88,7 @@ class Scene:
 
     # The command line.
 
-    def start(self, command: str, *more: str, kubeconfig: Path | None = None) -> subprocess.Popen[str]:
+    def start(self, command: str, *more: str, kubeconfig: Path | None = None) -> Command:
         """Start a command for the node as a process of its own."""
         other = ["--kubeconfig", str(kubeconfig)] if kubeconfig is not None else []
         return self.cli.start(command, "--node", self.node, *more, *other)
@@ -141,7 +141,7 @@ def delete_namespace(controlplane: ControlPlane, name: str) -> None:
         return
 
 
-def frozen_process(process: subprocess.Popen[str]) -> None:
+def frozen_process(process: Command) -> None:
     """Stop a process in its tracks, and wait until the kernel says that it stands."""
     process.send_signal(signal.SIGSTOP)
     while Path(f"/proc/{process.pid}/stat").read_text().split()[2] != "T":

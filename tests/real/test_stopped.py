@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ import pytest
 
 from seimigrate.adapters.api import path_of
 from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
-from tests.commandline import OPERATOR
+from tests.commandline import OPERATOR, read_until
+from tests.forking import Command
 from tests.real.gateway import Gateway, Write
 from tests.real.killing import through
 from tests.real.scene import NAME, Scene
@@ -37,7 +37,7 @@ def replacement(write: Write) -> bool:
 class Stalled:
     """A process whose write was carried out, and which has not been told yet."""
 
-    def __init__(self, process: subprocess.Popen[str], answered: threading.Event) -> None:
+    def __init__(self, process: Command, answered: threading.Event) -> None:
         self.process = process
         self._answered = answered
         self.said = ""
@@ -46,18 +46,14 @@ class Stalled:
         self.process.send_signal(signal.SIGINT)
 
     def until_it_says(self, words: str) -> None:
-        assert self.process.stderr is not None
-        while words not in self.said:
-            line = self.process.stderr.readline()
-            assert line, self.said
-            self.said += line
+        if words not in self.said:
+            self.said += read_until(self.process.stderr, words)
 
     def answer(self) -> None:
         """Let the write's answer come."""
         self._answered.set()
 
     def ends(self) -> int:
-        assert self.process.stderr is not None
         code = self.process.wait(60)
         self.said += self.process.stderr.read()
         assert "Traceback" not in self.said

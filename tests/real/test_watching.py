@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
+import signal
 import socket
-import subprocess
-import sys
 import threading
 import urllib.request
 from typing import Any
@@ -14,24 +12,17 @@ from typing import Any
 from seimigrate.adapters.api import path_of
 from seimigrate.domain.kinds import Kind
 from tests.adapters.helpers import wait_until
-from tests.commandline import LEASE_SECONDS, ROOT, Done, finish
-from tests.real.scene import NAME, Scene
+from tests.commandline import LEASE_SECONDS, Done, begin, finish, read_until
+from tests.forking import Command
+from tests.real.scene import NAME, Scene, frozen_process
 
 STAGES = ["hold", "check", "expose", "probes", "ready", "enforce", "policy", "release"]
 
 
-def apply_saved(scene: Scene, file: str, *more: str) -> subprocess.Popen[str]:
+def apply_saved(scene: Scene, file: str, *more: str) -> Command:
     """Start ``apply FILE``: nothing else says what to do."""
     words = ["apply", file, "--kubeconfig", str(scene.kubeconfig), "--yes", "--unguarded", "--lease-seconds"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "seimigrate", *words, LEASE_SECONDS, *more],
-        cwd=scene.folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return begin([*words, LEASE_SECONDS, *more], scene.folder)
 
 
 def events(done: Done) -> list[Any]:
@@ -108,16 +99,19 @@ def test_who_watches_a_job_is_shown_the_pod_that_stood_by_when_the_first_one_is_
     scene.wait_for(lambda: scene.stage == "probes", "the first pod to be on its way")
     second = apply_saved(scene, file, "--job")
     follower = scene.start("status", "-f", str(scene.plan), "--watch", "-o", "json")
-    assert follower.stdout is not None
     seen = [json.loads(follower.stdout.readline())]
-    first.kill()
-    finish(first)
+    read_until(second.stderr, "holds the lock: stands by until it is free")
+    frozen_process(second)  # else it might go on before the follower has looked
+    try:
+        first.kill()
+        finish(first)
+        read_until(follower.stderr, "is gone: waits for the next pod of its Job")
+    finally:
+        second.send_signal(signal.SIGCONT)
     stood_by = finish(second)
     assert stood_by.code == 9, stood_by.err
-    assert "holds the lock: stands by until it is free" in stood_by.err
     rest = finish(follower)
     assert rest.code == 0, rest.err
-    assert "is gone: waits for the next pod of its Job" in rest.err
     *more, status = events(rest)
     seen += more
     assert len({event["run"] for event in seen}) == 2
@@ -129,7 +123,6 @@ def test_who_watches_a_run_that_is_killed_at_a_terminal_is_told_how_things_stand
     running = scene.start("apply")
     scene.wait_for(lambda: scene.stage == "probes", "the run to be on its way")
     follower = scene.start("status", "-f", str(scene.plan), "--watch", "-o", "json")
-    assert follower.stdout is not None
     follower.stdout.readline()
     running.kill()
     finish(running)
