@@ -1,6 +1,7 @@
 """A door in front of the API server that counts one process's writes, and kills the process after one of them.
 
-It speaks TLS to both sides, passes each request on with a connection of its own, and tunnels upgrades (port-forward).
+It speaks TLS to both sides, has a connection to the API server for each of the process, and tunnels upgrades
+(port-forward).
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import trustme
 
@@ -69,48 +71,46 @@ class Gateway:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, raw: socket.socket) -> None:
-        with contextlib.suppress(OSError, ssl.SSLError, ValueError), raw:
+        with contextlib.suppress(OSError, ssl.SSLError, ValueError), contextlib.ExitStack() as stack:
+            stack.enter_context(raw)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client = self._own.wrap_socket(raw, server_side=True)
-            head, rest = _read_head(client)
-            if not head:
-                return
-            method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
-            plain = socket.create_connection(self._upstream)
+            client = stack.enter_context(self._own.wrap_socket(raw, server_side=True))
+            plain = stack.enter_context(socket.create_connection(self._upstream))
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            upstream = self._to.wrap_socket(plain, server_hostname="127.0.0.1")
-            with upstream:
-                if _header(head, b"upgrade"):
-                    upstream.sendall(head + b"\r\n\r\n" + rest)
+            upstream = stack.enter_context(self._to.wrap_socket(plain, server_hostname="127.0.0.1"))
+            asked, answered = client.makefile("rb"), upstream.makefile("rb")
+            while head := _read_head(asked):
+                body = asked.read(int(_header(head, b"content-length") or 0))
+                upstream.sendall(head + body)
+                if _header(head, b"upgrade"):  # who asks for one sends nothing before it is granted
                     _tunnel(client, upstream)
                     return
-                length = int(_header(head, b"content-length") or 0)
-                while len(rest) < length:
-                    rest += client.recv(65536)
-                upstream.sendall(_closing(head) + b"\r\n\r\n" + rest)
-                self._answer(client, upstream, Write(method, path, rest))
+                method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
+                self._answer(client, answered, Write(method, path, body))
 
-    def _answer(self, client: ssl.SSLSocket, upstream: ssl.SSLSocket, write: Write) -> None:
-        if write.method not in WRITES:
-            _pipe(upstream, client)
+    def _answer(self, client: ssl.SSLSocket, answered: BinaryIO, write: Write) -> None:
+        head = _read_head(answered)
+        pieces = _pieces(head, answered)
+        if write.method in WRITES:
+            whole = b"".join(pieces)
+            if head.split(b" ", 2)[1].startswith(b"2"):
+                self._on_write(write)
+            client.sendall(head + whole)
             return
-        answer = b""
-        while chunk := upstream.recv(65536):
-            answer += chunk
-        if answer.split(b" ", 2)[1].startswith(b"2"):
-            self._on_write(write)
-        client.sendall(answer)
+        client.sendall(head)
+        for piece in pieces:
+            client.sendall(piece)
 
 
-def _read_head(connection: ssl.SSLSocket) -> tuple[bytes, bytes]:
-    data = b""
-    while b"\r\n\r\n" not in data:
-        chunk = connection.recv(65536)
-        if not chunk:
-            return b"", b""
-        data += chunk
-    head, _, rest = data.partition(b"\r\n\r\n")
-    return head, rest
+def _read_head(stream: BinaryIO) -> bytes:
+    """Read a head with the empty line that ends it; ``b""`` where the connection has ended."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        line = stream.readline()
+        if not line:
+            return b""
+        head += line
+    return head
 
 
 def _header(head: bytes, name: bytes) -> str:
@@ -121,14 +121,16 @@ def _header(head: bytes, name: bytes) -> str:
     return ""
 
 
-def _closing(head: bytes) -> bytes:
-    lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")]
-    return b"\r\n".join([*lines, b"Connection: close"])
-
-
-def _pipe(source: ssl.SSLSocket, sink: ssl.SSLSocket) -> None:
-    while chunk := source.recv(65536):
-        sink.sendall(chunk)
+def _pieces(head: bytes, stream: BinaryIO) -> Iterator[bytes]:
+    """Yield a body as it was sent, chunk by chunk: a watch has no end for a long time."""
+    if _header(head, b"transfer-encoding") != "chunked":
+        yield stream.read(int(_header(head, b"content-length") or 0))
+        return
+    size = -1
+    while size:
+        line = stream.readline()
+        size = int(line.split(b";")[0], 16)
+        yield line + stream.read(size + 2)
 
 
 def _tunnel(one: ssl.SSLSocket, other: ssl.SSLSocket) -> None:
