@@ -182,7 +182,7 @@ def models(draw: st.DrawFn) -> Model:
     return Model(plan, nodes, Campaign(waves))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=settings().max_examples * 5)
 @given(models(), st.data())
 def test_no_budget_is_ever_exceeded_whatever_happens(model: Model, data: st.DataObject) -> None:
     events = ["wait", "finish", "finish", "finish", "fail", "down", "up", "pause", "resume", "skip", "retry", "gate"]
