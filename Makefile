@@ -10,9 +10,11 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST_ARGS ?=
-# What make e2e runs, and how: two clusters side by side, and at the end what the stories that passed have to show.
+# Most tests wait, so there are more workers than cores; those on a real API server come first, a few at a time.
+TEST_ARGS ?= -n 4 --dist load --maxschedchunk 2
+# What make e2e runs, and how: three clusters side by side, and at the end what the stories that passed have to show.
 E2E ?= tests/cluster
-E2E_ARGS ?= -n 2 --dist loadfile -rP
+E2E_ARGS ?= -n 3 --dist loadfile -rP
 
 # True where go is there and its version is 1.26 or newer.
 GO_1_26 = [[ "$$(go env GOVERSION 2>/dev/null)" =~ ^go1\.([0-9]+) ]] && (( BASH_REMATCH[1] >= 26 ))
@@ -22,11 +24,13 @@ PROMETHEUS_IS_THERE = [ -n "$${PROMETHEUS:-}" ] || tests/prometheus/build.sh >/d
 SHELLS_ARE_THERE = tests/shells/build.sh >/dev/null \
   || echo "not run: tests in zsh and fish that are not on this machine (Debian's packages cannot be had)"
 
-.PHONY: help demo test e2e lint check docs lock wheel clean
+.PHONY: help demo quick test thorough soak costs e2e lint check docs lock wheel clean
 
 help:
 	@echo "make demo    the cutover of a fleet in memory, simulated: nothing but Python is needed"
+	@echo "make quick   the tests that need neither Go nor root, in a minute or so"
 	@echo "make test    all tests; those on a real API server where Go 1.26+ or KUBEBUILDER_ASSETS is there"
+	@echo "make thorough, make soak, make costs, make mutants: see docs/development.md"
 	@echo "make e2e     tests on a real cluster with real pods: root, Debian-like Linux, Go 1.26+; 15 minutes to build, once"
 	@echo "make lint    ruff, mypy --strict (of the tests as well), import contracts"
 	@echo "make check   lint and test"
@@ -54,7 +58,26 @@ test: $(STAMP)
 	else echo "not run: tests on a real API server (neither Go 1.26+ nor KUBEBUILDER_ASSETS is there)"; fi; \
 	$(PROMETHEUS_IS_THERE); \
 	$(SHELLS_ARE_THERE); \
-	$${assets:+env KUBEBUILDER_ASSETS="$$assets"} $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	$${assets:+env KUBEBUILDER_ASSETS="$$assets"} $(BIN)/python -m pytest $(TEST_ARGS) $(PYTEST_ARGS)
+
+# Nothing is built and nothing unpacked: for a first look, and for whenever a file is saved.
+quick: $(STAMP)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not controlplane and not prometheus and not cluster" $(PYTEST_ARGS)
+
+# What no gate has time for: a hundred times as many random examples, and fleets of hundreds of nodes.
+thorough:
+	$(MAKE) test HYPOTHESIS_PROFILE=thorough SEIMIGRATE_NODES=200 PYTEST_ARGS="$(PYTEST_ARGS)"
+
+# N times the same tests, BUSY loops beside them that take a core each; ends with the first failure.
+N ?= 10
+BUSY ?= 0
+soak: $(STAMP)
+	@tests/soak.sh $(N) $(BUSY) $(MAKE) test PYTEST_ARGS="$(PYTEST_ARGS)"
+
+# What each folder and the longest tests cost: the tables of docs/development.md.
+costs:
+	@costs=$$(mktemp); trap 'rm -f "$$costs"' EXIT; \
+	SEIMIGRATE_COSTS=$$costs $(MAKE) test PYTEST_ARGS="$(PYTEST_ARGS)" && $(BIN)/python -m tests.costs $$costs
 
 # A real kubelet, real pods, real network policies, in namespaces of its own; built once, cached outside the checkout.
 e2e: $(STAMP)

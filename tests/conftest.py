@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
@@ -11,7 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.controlplane.fixtures", "tests.cluster.fixtures", "tests.prometheus.fixtures"]
+pytest_plugins = [
+    "tests.costs",
+    "tests.evidence",
+    "tests.controlplane.fixtures",
+    "tests.cluster.fixtures",
+    "tests.prometheus.fixtures",
+]
 
 REAL = {"controlplane": "real API server", "cluster": "test cluster", "prometheus": "real Prometheus"}
 """The markers of tests that need something real, and what that is."""
@@ -30,15 +37,30 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
 _COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("default", max_examples=60, **_COMMON)
 settings.register_profile("ci", max_examples=60, derandomize=True, **_COMMON)
-settings.register_profile("thorough", max_examples=2000, **_COMMON)
+settings.register_profile("thorough", max_examples=6000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
 
 
+SEED = "SEIMIGRATE_SEED"
+"""Repeats what tests draw without hypothesis: moments of kills."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers of the tests that need something real."""
+    """Register the markers of the tests that need something real, and draw the seeds that are not given."""
+    os.environ.setdefault(SEED, str(secrets.randbelow(10**6)))
+    if config.option.hypothesis_seed is None and not settings().derandomize:
+        config.option.hypothesis_seed = secrets.randbelow(10**6)
     config.addinivalue_line("markers", "controlplane: runs on a real etcd, kube-apiserver and kube-controller-manager")
     config.addinivalue_line("markers", "prometheus: runs on a real Prometheus")
     config.addinivalue_line("markers", "cluster: runs on a real node with kubelet, containers and network policies")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say how what is drawn at random can be drawn again."""
+    examples = config.option.hypothesis_seed
+    drawn = "always the same examples" if examples is None else f"--hypothesis-seed={examples}"
+    return f"seeds: {SEED}={os.environ[SEED]}, {drawn}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -54,6 +76,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("cluster") is not None]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
+    # They wait most, and longest: what is quick fills the gaps at the end.
+    items.sort(key=lambda item: item.get_closest_marker("controlplane") is None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,6 +10,10 @@ import pytest
 
 from tests.cluster.cluster import TestCluster, find
 from tests.cluster.fleet import Fleet
+from tests.evidence import logging_into
+
+LOGS = ("*.log", "log/*.log", "overlay/var/log/pods/*/*/*.log")
+"""The audit log, what the machine's programs say, and what containers print."""
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +24,7 @@ def test_cluster() -> Iterator[TestCluster]:
         if os.environ.get("SEIMIGRATE_REQUIRE_CLUSTER"):
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
-    with TestCluster(*programs) as running:
+    with TestCluster(*programs) as running, logging_into(running.folder, *LOGS):
         yield running
 
 

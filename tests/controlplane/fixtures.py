@@ -13,6 +13,7 @@ from seimigrate.adapters.api import ApiCluster
 from seimigrate.domain.kinds import Kind
 from seimigrate.engine.errors import ApiError
 from tests.controlplane.process import ControlPlane, find_programs
+from tests.evidence import logging_into
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,7 @@ def controlplane() -> Iterator[ControlPlane]:
         if os.environ.get("SEIMIGRATE_REQUIRE_CONTROLPLANE"):
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
-    with ControlPlane(programs) as running:
+    with ControlPlane(programs) as running, logging_into(running.folder):
         yield running
 
 

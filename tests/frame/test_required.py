@@ -34,12 +34,18 @@ def test_of_another_kind(): pass
 
 
 def outcome(folder: Path, required: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    more = {"SEIMIGRATE_REQUIRE_CONTROLPLANE": required, "SEIMIGRATE_REQUIRE_PROMETHEUS": required}
+    return run(folder, SUITE, *arguments, **more)
+
+
+def run(folder: Path, suite: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a suite of its own under the project's conftest."""
     shutil.copy(CONFTEST, folder)
-    (folder / "test_suite.py").write_text(SUITE)
+    (folder / "test_suite.py").write_text(suite)
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--strict-markers", *arguments, folder],
         cwd=folder,
-        env=os.environ | {"SEIMIGRATE_REQUIRE_CONTROLPLANE": required, "SEIMIGRATE_REQUIRE_PROMETHEUS": required},
+        env=os.environ | {"PYTHONPATH": str(CONFTEST.parents[1])} | environment,
         capture_output=True,
         text=True,
         timeout=120,

@@ -14,6 +14,7 @@ import pytest
 
 from tests.adapters.helpers import wait_until
 from tests.cache import cache
+from tests.evidence import logging_into
 
 _CONFIGURATION = """
 global: {{scrape_interval: 1s, scrape_timeout: 1s}}
@@ -47,7 +48,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         f"--storage.tsdb.path={folder}/data",
         f"--web.listen-address=127.0.0.1:{port}",
     ]
-    with (folder / "log").open("wb") as log:
+    with (folder / "prometheus.log").open("wb") as log, logging_into(folder):
         begun = ["sh", "-c", _WHILE_WE_LIVE, "sh", program, *words]
         process = subprocess.Popen(begun, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder)
         try:
