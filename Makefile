@@ -30,7 +30,7 @@ help:
 	@echo "make demo    the cutover of a fleet in memory, simulated: nothing but Python is needed"
 	@echo "make quick   the tests that need neither Go nor root, in a minute or so"
 	@echo "make test    all tests; those on a real API server where Go 1.26+ or KUBEBUILDER_ASSETS is there"
-	@echo "make thorough, make soak, make costs, make mutants: see docs/development.md"
+	@echo "make thorough, make soak, make costs: see docs/development.md"
 	@echo "make e2e     tests on a real cluster with real pods: root, Debian-like Linux, Go 1.26+; 15 minutes to build, once"
 	@echo "make lint    ruff, mypy --strict (of the tests as well), import contracts"
 	@echo "make check   lint and test"

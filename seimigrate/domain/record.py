@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -210,7 +211,12 @@ class Record:
 
     def to_json(self) -> str:
         """Write the record as the journal keeps it."""
-        return json.dumps(asdict(self), sort_keys=True, indent=1)
+        return json.dumps(self, default=_fields, sort_keys=True, indent=1)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """Give a dataclass as JSON has it, without a copy of all that it holds."""
+    return {each.name: getattr(value, each.name) for each in fields(value)}
 
 
 def merged(known: tuple[Change, ...], new: Iterable[Change]) -> tuple[Change, ...]:
