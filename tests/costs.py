@@ -105,7 +105,7 @@ class _Writer:
     """Writes down what the workers have measured."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("w")
+        self._file = path.open("w", buffering=1)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Write a line for each test that has ended."""
