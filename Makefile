@@ -14,7 +14,7 @@ PYTEST_ARGS ?=
 TEST_ARGS ?= -n 4 --dist load --maxschedchunk 2
 # What make e2e runs, and how: three clusters side by side, and at the end what the stories that passed have to show.
 E2E ?= tests/cluster
-E2E_ARGS ?= -n 3 --dist loadfile -rP
+E2E_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder -rP
 
 # True where go is there and its version is 1.26 or newer.
 GO_1_26 = [[ "$$(go env GOVERSION 2>/dev/null)" =~ ^go1\.([0-9]+) ]] && (( BASH_REMATCH[1] >= 26 ))

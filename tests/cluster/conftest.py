@@ -14,6 +14,16 @@ from tests.cluster.killing import NAME
 from tests.cluster.scene import POLL, Scene, new_namespace
 from tests.commandline import forget_runs, furnish
 
+HERE = Path(__file__).parent
+LONGEST = [HERE / f"test_{name}.py" for name in ("job", "guard", "failures", "cluster", "machine")]
+"""The files that take longest, in this order: they begin first, so that no worker is left with one in the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest files begin first."""
+    items.sort(key=lambda item: LONGEST.index(item.path) if item.path in LONGEST else len(LONGEST))
+
+
 OpenScene = Callable[[], AbstractContextManager[Scene]]
 
 
