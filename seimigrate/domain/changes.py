@@ -111,7 +111,7 @@ def _patched(obj: Object, changes: Iterable[Change]) -> tuple[list[Operation], O
 
 def _copied(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
+        return {key: item if isinstance(item, str) else _copied(item) for key, item in value.items()}
     return [_copied(item) for item in value] if isinstance(value, list) else value
 
 

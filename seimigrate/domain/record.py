@@ -210,8 +210,12 @@ class Record:
         return replace(self, notes=(*self.notes, *(note for note in notes if note not in self.notes)))
 
     def to_json(self) -> str:
-        """Write the record as the journal keeps it."""
-        return json.dumps(self, default=_fields, sort_keys=True, indent=1)
+        """Write the record as the journal keeps it: a line for each field, for people who read the ConfigMap."""
+        values = {each: json.dumps(getattr(self, each), default=_fields, sort_keys=True) for each in _NAMES}
+        return "{\n" + ",\n".join(f' "{name}": {value}' for name, value in values.items()) + "\n}"
+
+
+_NAMES = sorted(each.name for each in fields(Record))
 
 
 def _fields(value: Any) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import marshal
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,12 +25,12 @@ Json = TypeVar("Json")
 
 
 def copy_json(value: Json) -> Json:
-    """Copy plain JSON, many times faster than ``copy.deepcopy``."""
-    copied: Any = value
-    if isinstance(value, dict):
-        copied = {key: copy_json(item) for key, item in value.items()}
-    elif isinstance(value, list):
-        copied = [copy_json(item) for item in value]
+    """Copy plain JSON, many times faster than ``copy.deepcopy``; a string of an enumeration becomes a plain one."""
+    plain: Any = value
+    try:
+        copied = marshal.loads(marshal.dumps(plain))  # noqa: S302 - what was written here a moment ago
+    except ValueError:  # it is no plain JSON: marshal knows no subclasses of str
+        copied = json.loads(json.dumps(plain))
     return cast("Json", copied)
 
 
