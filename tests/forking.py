@@ -1,7 +1,7 @@
 """Start seimigrate as a process of its own without waiting for an interpreter to start and import it.
 
 ``python -m tests.forking`` imports the whole program once and then forks a process for each command: its own number,
-memory, files, signals and end, as from ``python -m seimigrate``, in a fiftieth of the CPU time. What only a fresh
+memory, files, signals and end, as from ``python -m seimigrate``, in a twentieth of the CPU time. What only a fresh
 interpreter shows (imports, ``--help``, the wheel) is tested with one.
 
 The command ends when the process that asked for it does, however that ends.
@@ -185,6 +185,9 @@ def serve(requests: socket.socket) -> Sequence[str] | None:
                 continue
             request, files, _, _ = socket.recv_fds(requests, _LIMIT, _FILES)
             if not request:
+                for known in selector.get_map().values():
+                    if isinstance(known.data, _Running):
+                        os.kill(known.data.pid, signal.SIGKILL)
                 return None
             pid = os.fork()
             if pid == 0:
@@ -201,7 +204,10 @@ def serve(requests: socket.socket) -> Sequence[str] | None:
 def _look(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
     """Tell who waits how a command ended, or end the command of somebody who is gone."""
     running: _Running = key.data
-    selector.unregister(key.fileobj)
+    try:
+        selector.unregister(key.fileobj)
+    except KeyError:  # both have come at once, and the command's end came first
+        return
     if key.fileobj is running.line:
         os.kill(running.pid, signal.SIGKILL)
         return
