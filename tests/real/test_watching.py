@@ -128,7 +128,7 @@ def test_who_watches_a_run_that_is_killed_at_a_terminal_is_told_how_things_stand
     finish(running)
     ended = finish(follower)
     assert ended.code == 0, ended.err
-    assert "waits" not in ended.err
+    assert "next pod" not in ended.err
     status = events(ended)[-1]
     assert status["run"]["live"] is False
     assert status["nodes"][0]["outcome"] is None
