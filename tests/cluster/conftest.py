@@ -15,7 +15,7 @@ from tests.cluster.scene import POLL, Scene, new_namespace
 from tests.commandline import forget_runs, furnish
 
 HERE = Path(__file__).parent
-LONGEST = [HERE / f"test_{name}.py" for name in ("job", "guard", "failures", "cluster", "machine")]
+LONGEST = [HERE / f"test_{name}.py" for name in ("job", "guard", "cutover", "failures", "verify", "machine")]
 """The files that take longest, in this order: they begin first, so that no worker is left with one in the end."""
 
 
