@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST_ARGS ?=
-# Most tests wait, so there are more workers than cores; those on a real API server come first, a few at a time.
+# Tests on a real API server wait for pods, so there are more workers than cores; they come first, a few at a time.
 TEST_ARGS ?= -n 4 --dist load --maxschedchunk 2
 # What make e2e runs, and how: three clusters side by side, and at the end what the stories that passed have to show.
 E2E ?= tests/cluster
@@ -28,7 +28,7 @@ SHELLS_ARE_THERE = tests/shells/build.sh >/dev/null \
 
 help:
 	@echo "make demo    the cutover of a fleet in memory, simulated: nothing but Python is needed"
-	@echo "make quick   the tests that need neither Go nor root, in a minute or so"
+	@echo "make quick   the tests that need neither Go nor root, in three minutes"
 	@echo "make test    all tests; those on a real API server where Go 1.26+ or KUBEBUILDER_ASSETS is there"
 	@echo "make thorough, make soak, make costs: see docs/development.md"
 	@echo "make e2e     tests on a real cluster with real pods: root, Debian-like Linux, Go 1.26+; 15 minutes to build, once"

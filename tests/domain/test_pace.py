@@ -13,17 +13,7 @@ from seimigrate.domain.seen import Answer, Question, Seen
 from tests.engine.harness import make_plan
 
 NOW = 1_800_000_000.0
-RECORD = Record(
-    namespace="sei",
-    name="node-0",
-    uid="n-1",
-    statefulset_uid="s-1",
-    image="sei:v6",
-    run="r1-aaaaaa",
-    plan="",
-    strategy=Strategy.STAGED,
-    since=NOW,
-)
+RECORD = Record("sei", "node-0", "n-1", "s-1", "sei:v6", "r1-aaaaaa", "", Strategy.STAGED, NOW)
 
 
 def situation(now: float, status: int | None, answered: float) -> Situation:

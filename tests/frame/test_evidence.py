@@ -45,7 +45,7 @@ def test_a_failure_is_headed_by_claim_observation_and_its_own_logs(tmp_path: Pat
     assert [each.read_text() for each in kept] == ["the moon rises\n"]
 
 
-def test_the_seeds_of_random_tests_are_told_and_can_be_given(tmp_path: Path) -> None:
+def test_the_seeds_of_random_tests_are_printed_and_can_be_given(tmp_path: Path) -> None:
     suite = "import os\ndef test_it(): assert os.environ['SEIMIGRATE_SEED'] == '7'\n"
     done = run(tmp_path, suite, "--hypothesis-seed=5", SEIMIGRATE_SEED="7", CI="")
     assert done.returncode == 0, done.stdout

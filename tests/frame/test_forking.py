@@ -48,7 +48,9 @@ def test_a_forked_command_says_and_gives_what_a_started_one_does(tmp_path: Path,
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)])
-def test_a_signal_reaches_it_and_its_end_is_told(tmp_path: Path, silent: Path, number: int, code: int) -> None:
+def test_a_signal_reaches_it_and_its_exit_code_is_reported(
+    tmp_path: Path, silent: Path, number: int, code: int
+) -> None:
     command = begin(["status", "--kubeconfig", str(silent)], tmp_path)
     with pytest.raises(subprocess.TimeoutExpired):
         command.wait(1)
