@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
 
-import jsonpatch
-
 from seimigrate.domain import paths
 from seimigrate.domain.kinds import Object
 from seimigrate.domain.paths import Key, Pointer, Value
@@ -97,39 +95,59 @@ def _patched(obj: Object, changes: Iterable[Change]) -> tuple[list[Operation], O
         raise ConflictingChange(conflicts)
     operations: list[Operation] = []
     result = obj
-    # Only what the changes are about is copied: managedFields and status are most of an object.
-    roots = {change.path.partition(".")[0] for change in changes} & obj.keys()
     for change in changes:
         if change.state(result) is State.BEFORE:
-            steps = _operations(result, change)
-            # One copy of the object for all steps; one of the steps, whose values would become parts of it.
-            result = {**obj, **{root: _copied(obj[root]) for root in roots}} if result is obj else result
-            result = jsonpatch.apply_patch(result, _copied(steps), in_place=True)
-            operations += [step for step in steps if step["op"] != "test" or step not in operations]
+            tests, edit = _planned(result, change)
+            operations += [test for test in tests if test not in operations]
+            operations.append(edit.operation)
+            result = edit.made(result)
     return operations, result
 
 
-def _copied(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: item if isinstance(item, str) else _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
+@dataclass(frozen=True, slots=True)
+class _Edit:
+    """One operation of a JSON Patch at a concrete place; ``-`` at its end is the end of a list."""
+
+    op: str
+    pointer: Pointer
+    value: Value = None
+
+    @property
+    def operation(self) -> Operation:
+        """Give the operation as a JSON Patch has it."""
+        operation = {"op": self.op, "path": paths.json_pointer(self.pointer)}
+        return operation if self.op == "remove" else {**operation, "value": self.value}
+
+    def made(self, obj: Any, depth: int = 0) -> Any:
+        """Give the object with this done; only the maps and lists on the way to the place are new."""
+        result, step = obj.copy(), self.pointer[depth]
+        if depth + 1 < len(self.pointer):
+            result[step] = self.made(obj[step], depth + 1)
+        elif self.op == "remove":
+            del result[step]
+        elif isinstance(result, list) and self.op == "add":
+            result.insert(len(result) if step == "-" else int(step), self.value)
+        else:
+            result[step] = self.value
+        return result
 
 
-def _operations(obj: Object, change: Change) -> list[Operation]:
-    tokens = paths.parse(change.path)
-    pointer = paths.locate(obj, tokens)
+def _planned(obj: Object, change: Change) -> tuple[list[Operation], _Edit]:
+    """Give tests of the entries that a change is in and of what it replaces, and the edit itself."""
+    pointer = paths.locate(obj, paths.parse(change.path))
     if pointer is None:
-        return _add(obj, change)
-    where = paths.json_pointer(pointer)
-    steps = [*_names_on_the_way(obj, pointer), {"op": "test", "path": where, "value": change.before}]
+        edit = _addition(obj, change)
+        return _names_on_the_way(obj, edit.pointer[:-1]), edit
+    replaced = {"op": "test", "path": paths.json_pointer(pointer), "value": change.before}
+    tests = [*_names_on_the_way(obj, pointer), replaced]
     if change.after is not None:
-        return [*steps, {"op": "replace", "path": where, "value": change.after}]
+        return tests, _Edit("replace", pointer, change.after)
     last_of_list = isinstance(pointer[-1], int) and len(paths.at(obj, pointer[:-1])) == 1
     # The API server stores no empty list: the last entry goes with its list, as it came.
-    return [*steps, {"op": "remove", "path": paths.json_pointer(pointer[:-1]) if last_of_list else where}]
+    return tests, _Edit("remove", pointer[:-1] if last_of_list else pointer)
 
 
-def _add(obj: Object, change: Change) -> list[Operation]:
+def _addition(obj: Object, change: Change) -> _Edit:
     *parents, last = paths.parse(change.path)
     known = len(parents)
     while (pointer := paths.locate(obj, parents[:known])) is None:
@@ -137,18 +155,17 @@ def _add(obj: Object, change: Change) -> list[Operation]:
     missing = parents[known:]
     if any(not isinstance(token, Key) for token in missing):
         raise ConflictingChange([change])
-    steps = _names_on_the_way(obj, pointer)
     value = change.after
     if missing:
         value = {last.name: value} if isinstance(last, Key) else [value]
         for token in reversed(missing[1:]):
             value = {token.name: value}  # type: ignore[union-attr]
-        return [*steps, {"op": "add", "path": paths.json_pointer((*pointer, missing[0].name)), "value": value}]  # type: ignore[union-attr]
+        return _Edit("add", (*pointer, missing[0].name), value)  # type: ignore[union-attr]
     if isinstance(last, Key):
-        return [*steps, {"op": "add", "path": paths.json_pointer((*pointer, last.name)), "value": value}]
+        return _Edit("add", (*pointer, last.name), value)
     length = len(paths.at(obj, pointer))
     place = "-" if change.index is None or change.index > length else change.index
-    return [*steps, {"op": "add", "path": paths.json_pointer((*pointer, place)), "value": value}]
+    return _Edit("add", (*pointer, place), value)
 
 
 def _names_on_the_way(obj: Object, pointer: Pointer) -> list[Operation]:

@@ -118,7 +118,7 @@ def read(spec: Object, parameters: Parameters) -> Wiring:
     return Wiring(
         image=sidecar["image"],
         splits=images.accepted(sidecar["image"], parameters.sidecars.accepted),
-        sidecar_port=_port_variable(sidecar, SIDECAR_PORT_VARIABLE, DEFAULT_SIDECAR_PORT),
+        sidecar_port=sidecar_port(spec, parameters),
         public_port=_port_variable(sidecar, PUBLIC_PORT_VARIABLE, DEFAULT_PUBLIC_PORT),
         declares_public=has_variable(sidecar, PUBLIC_PORT_VARIABLE)
         and any(port.get("containerPort") == parameters.ports.public for port in sidecar.get("ports", [])),
@@ -152,6 +152,12 @@ def container(spec: Object, name: str) -> Object:
         if candidate["name"] == name:
             return candidate
     raise NotWired(f"there is no container {name}")
+
+
+def sidecar_port(spec: Object, parameters: Parameters) -> int:
+    """Give the port that the sidecar of a pod spec serves tasks on; raises ``NotWired`` if it is not to be found."""
+    sidecar = container(spec, parameters.containers.sidecar)
+    return _port_variable(sidecar, SIDECAR_PORT_VARIABLE, DEFAULT_SIDECAR_PORT)
 
 
 def has_variable(of: Object, name: str) -> bool:

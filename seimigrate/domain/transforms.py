@@ -57,7 +57,7 @@ class Site:
     def port(self, name: PortName) -> int:
         """Give the number of a port that a transform names."""
         if name is PortName.SIDECAR:
-            return shapes.read(self.spec, self.parameters).sidecar_port
+            return shapes.sidecar_port(self.spec, self.parameters)
         return self.parameters.ports.public if name is PortName.PUBLIC else self.parameters.ports.proxy
 
     def name_of(self, which: ContainerName) -> str:
@@ -95,7 +95,7 @@ def _add_service_port(site: Site, do: AddServicePort) -> Iterable[Edit]:
 
 def _add_port(site: Site, do: AddPort) -> Iterable[Edit]:
     port = site.port(do.port)
-    if shapes.read(site.spec, site.parameters).sidecar_port == port:
+    if shapes.sidecar_port(site.spec, site.parameters) == port:
         raise Unfit(f"the sidecar's own port is {port}, which is to be the port {do.name}")
     own = site.name_of(do.container)
     for container in shapes.containers(site.spec):

@@ -2,7 +2,7 @@
 
 It knows resourceVersions, uids, generations, preconditions, JSON Patch, server-side apply, managedFields (for the
 lists that nodes' objects have), the two hold policies and disruption budgets. It knows neither RBAC nor schemas nor
-garbage collection, and a stored object is never changed in place: readers may keep what they were given.
+garbage collection. Readers are given the stored objects themselves: neither they nor a write change one in place.
 """
 
 from __future__ import annotations
@@ -61,19 +61,20 @@ class MemoryCluster:
     objects: dict[Kind, dict[Key, Object]] = field(default_factory=lambda: {kind: {} for kind in Kind})
     versions: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(Kind, 0))
     version: int = 0
+    applied: dict[tuple[Kind, Key, str], tuple[Object, str]] = field(default_factory=dict)
+    """What each manager applied last to an object, and the resourceVersion that it had then."""
 
     # The engine's Cluster and View.
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """Read one object."""
         with self._asked("get", kind, namespace, name):
-            found = self.objects[kind].get((namespace, name))
-            return copy_json(found) if found is not None else None
+            return self.objects[kind].get((namespace, name))
 
     def list(self, kind: Kind, namespace: str = "", labels: str = "") -> list[Object]:
         """Read all objects of a kind, in the order of their names."""
         with self._asked("list", kind, namespace, ""):
-            return [copy_json(body) for body in self.listed(kind, namespace) if matches(labels_of(body), labels)]
+            return [body for body in self.listed(kind, namespace) if matches(labels_of(body), labels)]
 
     def create(self, kind: Kind, body: Object) -> Object:
         """Create an object; raises ``Conflict`` if it exists and ``NotFound`` without its namespace."""
@@ -102,11 +103,11 @@ class MemoryCluster:
         with self._asked("patch", kind, namespace, name, operations, manager, dry_run):
             old = self._there(kind, namespace, name)
             try:
-                new: Object = jsonpatch.apply_patch(copy_json(old), [dict(operation) for operation in operations])
+                new: Object = jsonpatch.apply_patch(copy_json(old), copy_json([*operations]), in_place=True)
             except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
                 # The real server answers 422 to a failed test and to a missing path alike.
                 raise Conflict(f"{kind.resource.qualified} {namespace}/{name}: the patch does not fit") from error
-            return self._write(kind, old, copy_json(new), self.user, manager, dry_run=dry_run)
+            return self._write(kind, old, new, self.user, manager, dry_run=dry_run)
 
     def delete(
         self,
@@ -169,7 +170,7 @@ class MemoryCluster:
         with self._asked("create", kind, namespace, name, body, manager, user=user):
             if (namespace, name) in self.objects[kind]:
                 raise Conflict(f"{kind.resource.qualified} {namespace}/{name} already exists")
-            return copy_json(self._create(kind, body, manager, "Update"))
+            return self._create(kind, body, manager, "Update")
 
     def apply_as(self, user: str, kind: Kind, body: Object, manager: str) -> Object:
         """Apply a configuration by forced server-side apply as a user."""
@@ -178,21 +179,13 @@ class MemoryCluster:
             old = self.objects[kind].get((namespace, name))
             if old is None:
                 return self._create(kind, body, manager, "Apply")
-            mine = frozenset(fields.leaves(body))
-            dropped = fields.owned(old, manager, "Apply") - mine
-            others = frozenset[fields.Path]().union(
-                *(
-                    fields.decode(entry["fieldsV1"])
-                    for entry in old["metadata"].get("managedFields", ())
-                    if (entry["manager"], entry["operation"]) != (manager, "Apply")
-                )
-            )
-            new = fields.merge(old, {key: value for key, value in body.items() if key != "metadata"})
-            applied = body["metadata"]
-            metadata = {name: applied[name] for name in ("labels", "annotations", "ownerReferences") if name in applied}
-            new["metadata"] = fields.merge(old["metadata"], metadata)
-            new = fields.remove(new, dropped - others, others | mine)
-            return self._write(kind, old, new, user, manager, applied=mine)
+            made = self.applied.get((kind, (namespace, name), manager))
+            if made == (body, old["metadata"]["resourceVersion"]):
+                return old
+            new, mine = _laid_over(old, body, manager)
+            written = self._write(kind, old, new, user, manager, applied=mine)
+            self.applied[kind, (namespace, name), manager] = (copy_json(body), written["metadata"]["resourceVersion"])
+            return written
 
     def patch_status_as(self, user: str, kind: Kind, namespace: str, name: str, status: Object) -> Object:
         """Merge into an object's status as a user."""
@@ -260,9 +253,10 @@ class MemoryCluster:
             metadata["generation"] = 1
         metadata.pop("managedFields", None)
         if operation == "Apply":
-            fields.record_apply(new, new, frozenset(fields.leaves(body)), manager, timestamp(self.clock()))
+            after = fields.leaves(new)
+            fields.record_apply(new, after, after, frozenset(fields.leaves(body)), manager, timestamp(self.clock()))
         elif kind is not Kind.POD:
-            fields.record_update({}, new, manager, timestamp(self.clock()))
+            fields.record_update(new, {}, fields.leaves(new), manager, timestamp(self.clock()))
         return self._store(kind, new)
 
     def _write(
@@ -291,15 +285,16 @@ class MemoryCluster:
         defaults.fill(kind, new)
         defaults.check(kind, new)
         admission.judge(kind, old, new, user, manager, self._has)
+        before, after = fields.leaves(old), fields.leaves(new)
         if applied is None:
-            fields.record_update(old, new, manager, timestamp(self.clock()))
-        elif fields.leaves(new) != fields.leaves(old) or fields.owned(old, manager, "Apply") != applied:
-            fields.record_apply(old, new, applied, manager, timestamp(self.clock()))
+            fields.record_update(new, before, after, manager, timestamp(self.clock()))
+        elif after != before or fields.owned(old, manager, "Apply") != applied:
+            fields.record_apply(new, before, after, applied, manager, timestamp(self.clock()))
         if new == old:
-            return copy_json(old)
+            return old
         if new.get("spec") != old.get("spec"):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
-        return copy_json(new) if dry_run else copy_json(self._store(kind, new))
+        return new if dry_run else self._store(kind, new)
 
     def _has(self, kind: Kind, name: str) -> bool:
         return ("", name) in self.objects[kind]
@@ -406,6 +401,24 @@ def _key(kind: Kind, body: Object) -> Key:
     if kind.resource.namespaced and not metadata.get("namespace"):
         raise Invalid(f"{kind.resource.qualified} {metadata.get('name')}: a namespace is needed")
     return (metadata["namespace"] if kind.resource.namespaced else "", metadata["name"])
+
+
+def _laid_over(old: Object, body: Object, manager: str) -> tuple[Object, frozenset[fields.Path]]:
+    """Give what a forced apply makes of an object, and the fields that the manager owns from then on."""
+    mine = frozenset(fields.leaves(body))
+    dropped = fields.owned(old, manager, "Apply") - mine
+    others = frozenset[fields.Path]().union(
+        *(
+            fields.decode(entry["fieldsV1"])
+            for entry in old["metadata"].get("managedFields", ())
+            if (entry["manager"], entry["operation"]) != (manager, "Apply")
+        )
+    )
+    new: Object = fields.merge(old, {key: value for key, value in body.items() if key != "metadata"})
+    applied = body["metadata"]
+    metadata = {name: applied[name] for name in ("labels", "annotations", "ownerReferences") if name in applied}
+    new["metadata"] = fields.merge(old["metadata"], metadata)
+    return fields.remove(new, dropped - others, others | mine), mine
 
 
 def _merge_patch(target: Any, patch: Any) -> Any:

@@ -16,6 +16,8 @@ from seimigrate.domain.kinds import Object
 from seimigrate.simulation.objects import copy_json
 
 Path = tuple[str, ...]
+Leaves = dict[Path, Any]
+"""The fields of an object that managers can own, by their paths."""
 
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "containers": ("name",),
@@ -47,9 +49,9 @@ def _write_key(keys: tuple[str, ...], values: tuple[Any, ...]) -> str:
     return "k:" + json.dumps(dict(zip(keys, values, strict=True)), separators=(",", ":"))
 
 
-def leaves(body: Object) -> dict[Path, Any]:
+def leaves(body: Object) -> Leaves:
     """Give every field of an object that a manager can own, by its path; status is left out."""
-    found: dict[Path, Any] = {}
+    found: Leaves = {}
     metadata = body.get("metadata", {})
     for name in _OWNED_METADATA:
         if name in metadata:
@@ -60,7 +62,7 @@ def leaves(body: Object) -> dict[Path, Any]:
     return found
 
 
-def _walk(value: Any, name: str, path: Path, found: dict[Path, Any]) -> None:
+def _walk(value: Any, name: str, path: Path, found: Leaves) -> None:
     if isinstance(value, dict) and value and name not in _ATOMIC:
         for key, item in value.items():
             _walk(item, key, (*path, f"f:{key}"), found)
@@ -158,16 +160,16 @@ def _has(item: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return all(item.get(key, "TCP" if key == "protocol" else None) == value for key, value in wanted.items())
 
 
-def without_empties(value: Any, name: str = "") -> Any:
+def without_empties(value: Any) -> Any:
     """Leave out maps and lists that the API server does not keep when they are empty."""
-    if isinstance(value, dict):
-        cleaned = {key: without_empties(item, key) for key, item in value.items() if key != "managedFields"}
-        if "managedFields" in value:
-            cleaned["managedFields"] = value["managedFields"]
-        return {key: item for key, item in cleaned.items() if item or key not in _DROPPED_WHEN_EMPTY}
     if isinstance(value, list):
-        return [without_empties(item) for item in value]
-    return value
+        return [without_empties(item) if isinstance(item, dict | list) else item for item in value]
+    result = {}
+    for key, item in value.items():
+        kept = without_empties(item) if isinstance(item, dict | list) and key != "managedFields" else item
+        if kept or key not in _DROPPED_WHEN_EMPTY:
+            result[key] = kept
+    return result
 
 
 def owned(body: Object, manager: str, operation: str) -> frozenset[Path]:
@@ -178,9 +180,8 @@ def owned(body: Object, manager: str, operation: str) -> frozenset[Path]:
     return frozenset()
 
 
-def record_update(old: Object, new: Object, manager: str, time: str) -> None:
+def record_update(new: Object, before: Leaves, after: Leaves, manager: str, time: str) -> None:
     """Give the changed fields of ``new`` to a manager's Update entry and take them from everybody else."""
-    before, after = leaves(old), leaves(new)
     changed = {path for path, value in after.items() if path not in before or before[path] != value}
     gone = before.keys() - after.keys()
     if changed or gone:
@@ -188,9 +189,8 @@ def record_update(old: Object, new: Object, manager: str, time: str) -> None:
         _set_entry(new, manager, "Update", mine, changed | gone, time)
 
 
-def record_apply(old: Object, new: Object, applied: frozenset[Path], manager: str, time: str) -> None:
+def record_apply(new: Object, before: Leaves, after: Leaves, applied: frozenset[Path], manager: str, time: str) -> None:
     """Make a manager's Apply entry own what it applied, and take what that changed from everybody else."""
-    before, after = leaves(old), leaves(new)
     taken = {path for path, value in after.items() if path in before and before[path] != value}
     _set_entry(new, manager, "Apply", applied, taken | (before.keys() - after.keys()), time)
 

@@ -267,6 +267,7 @@ class Scene:
             id(log._lock): ThreadLock(),
             id(self.seen): [],
             id(self.watchdog.at_write): None,
+            id(cluster.applied): dict(cluster.applied),
         }
         copied = copy.deepcopy(self, memo)
         for request in copied.world.cluster.requests[-3:]:
