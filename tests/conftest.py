@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 from collections import Counter
@@ -78,6 +79,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
     # They wait most, and longest: what is quick fills the gaps at the end.
     items.sort(key=lambda item: item.get_closest_marker("controlplane") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over all that was imported: it would walk through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

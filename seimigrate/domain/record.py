@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -211,16 +212,21 @@ class Record:
 
     def to_json(self) -> str:
         """Write the record as the journal keeps it: a line for each field, for people who read the ConfigMap."""
-        values = {each: json.dumps(getattr(self, each), default=_fields, sort_keys=True) for each in _NAMES}
+        values = {name: _WRITER.encode(getattr(self, name)) for name in _names(Record)}
         return "{\n" + ",\n".join(f' "{name}": {value}' for name, value in values.items()) + "\n}"
 
 
-_NAMES = sorted(each.name for each in fields(Record))
+@cache
+def _names(of: Any) -> tuple[str, ...]:
+    return tuple(sorted(each.name for each in fields(of)))
 
 
 def _fields(value: Any) -> dict[str, Any]:
     """Give a dataclass as JSON has it, without a copy of all that it holds."""
-    return {each.name: getattr(value, each.name) for each in fields(value)}
+    return {name: getattr(value, name) for name in _names(type(value))}
+
+
+_WRITER = json.JSONEncoder(default=_fields, sort_keys=True)
 
 
 def merged(known: tuple[Change, ...], new: Iterable[Change]) -> tuple[Change, ...]:

@@ -13,13 +13,14 @@ from seimigrate.domain.seen import Answer, Question, Seen
 from tests.engine.harness import make_plan
 
 NOW = 1_800_000_000.0
+PLAN = make_plan()
 RECORD = Record("sei", "node-0", "n-1", "s-1", "sei:v6", "r1-aaaaaa", "", Strategy.STAGED, NOW)
 
 
 def situation(now: float, status: int | None, answered: float) -> Situation:
     answers = {Question.HEALTH: Answer("p-1", answered, status)}
     pod = {"metadata": {"uid": "p-1"}}
-    return Situation(RECORD, Seen(None, None, None, pod=pod, answers=answers), make_plan(), now)
+    return Situation(RECORD, Seen(None, None, None, pod=pod, answers=answers), PLAN, now)
 
 
 def asked_at(status: int | None, until: float) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from threading import Lock as ThreadLock
 from threading import RLock
 from typing import Any
@@ -50,7 +51,12 @@ Interrupt = Callable[[Record, Action], bool]
 
 def make_plan(*overrides: str, **parts: Any) -> Plan:
     """The project's plan, with the simulation's split sidecar; ``parts`` replace whole members of it."""
-    return load_plan(_TEXT, "split-listeners.yaml", [*_SPLITS, *overrides]).model_copy(update=parts)
+    return _read_plan(overrides).model_copy(update=parts)
+
+
+@lru_cache
+def _read_plan(overrides: tuple[str, ...]) -> Plan:
+    return load_plan(_TEXT, "split-listeners.yaml", [*_SPLITS, *overrides])
 
 
 @dataclass
