@@ -223,7 +223,7 @@ def _names(of: Any) -> tuple[str, ...]:
 
 def _fields(value: Any) -> dict[str, Any]:
     """Give a dataclass as JSON has it, without a copy of all that it holds."""
-    return {name: getattr(value, name) for name in _names(type(value))}
+    return {name: getattr(value, name) for name in _names(value.__class__)}
 
 
 _WRITER = json.JSONEncoder(default=_fields, sort_keys=True)
