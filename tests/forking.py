@@ -149,16 +149,49 @@ class Forks:
     def _server(self) -> socket.socket:
         if self._socket is None:
             self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            listener.bind(_address(os.getpid()))
+            listener.listen()
+            with theirs, listener:
+                files = [theirs.fileno(), listener.fileno()]
                 subprocess.Popen(
-                    [sys.executable, "-m", "tests.forking", str(theirs.fileno())],
+                    [sys.executable, "-m", "tests.forking", *map(str, files)],
                     cwd=ROOT,
                     env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=files,
                 )
         return self._socket
+
+    def script(self, folder: Path) -> Path:
+        """Write a program ``seimigrate`` into a folder, for shell scripts: it has the command forked, and waits."""
+        self._server()
+        folder.mkdir(exist_ok=True)
+        program = folder / "seimigrate"
+        program.write_text(_SCRIPT.format(python=sys.executable, address=_address(os.getpid()), limit=_LIMIT))
+        program.chmod(0o755)
+        return program
+
+
+def _address(pid: int) -> str:
+    """Give the name, in no folder, at which the server of a test process listens for scripts."""
+    return f"\0seimigrate-tests-{pid}"
+
+
+_SCRIPT = """#!{python} -IS
+import json, os, socket, sys
+
+server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+server.connect({address!r})
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+request = {{"words": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ)}}
+socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2, theirs.fileno()])
+theirs.close()
+ours.recv({limit})
+code = int(ours.recv({limit}) or b"1")
+sys.exit(code if code >= 0 else 128 - code)
+"""
 
 
 FORKS = Forks()
@@ -174,16 +207,29 @@ class _Running(NamedTuple):
     line: socket.socket
 
 
-def serve(requests: socket.socket) -> Sequence[str] | None:
-    """Fork a process for each request; returns the words of its command in each of them, ``None`` in the end here."""
+def serve(requests: socket.socket, scripts: socket.socket) -> Sequence[str] | None:
+    """Fork a process for each request; returns the words of its command in each of them, ``None`` in the end here.
+
+    Requests come from the test process, whose end is the end of all, and from ``scripts`` that connect.
+    """
     selector = selectors.DefaultSelector()
-    selector.register(requests, selectors.EVENT_READ)
+    for source in (requests, scripts):
+        selector.register(source, selectors.EVENT_READ)
     while True:
         for key, _ in selector.select():
-            if key.fileobj is not requests:
+            if key.fileobj is scripts:
+                selector.register(scripts.accept()[0], selectors.EVENT_READ)
+                continue
+            if key.data is not None:
                 _look(selector, key)
                 continue
-            request, files, _, _ = socket.recv_fds(requests, _LIMIT, _FILES)
+            asking = key.fileobj
+            assert isinstance(asking, socket.socket)
+            request, files, _, _ = socket.recv_fds(asking, _LIMIT, _FILES)
+            if not request and asking is not requests:
+                selector.unregister(asking)
+                asking.close()
+                continue
             if not request:
                 for known in selector.get_map().values():
                     if isinstance(known.data, _Running):
@@ -240,7 +286,7 @@ def _become(request: Mapping[str, object], files: list[int]) -> Sequence[str]:
 
 def main() -> None:
     """Import everything, serve, and run the command in each process that was forked."""
-    requests = socket.socket(fileno=int(sys.argv[1]))
+    requests, scripts = (socket.socket(fileno=int(each)) for each in sys.argv[1:])
     import seimigrate
 
     for module in pkgutil.walk_packages(seimigrate.__path__, "seimigrate."):
@@ -248,9 +294,10 @@ def main() -> None:
             importlib.import_module(module.name)
     gc.collect()
     gc.freeze()  # so that a collection in a command does not copy what all of them share
-    words = serve(requests)
+    words = serve(requests, scripts)
     if words is not None:
-        requests.detach()  # this process has closed it, and may have another file under its number
+        for source in (requests, scripts):
+            source.detach()  # this process has closed it, and may have another file under its number
         sys.argv = ["seimigrate", *words]
         _leave(_run())
 

@@ -15,6 +15,7 @@ import yaml
 
 from tests.adapters.helpers import wait_until
 from tests.commandline import ROOT, begin, finish
+from tests.forking import FORKS
 
 
 @pytest.fixture
@@ -45,6 +46,10 @@ def test_a_forked_command_says_and_gives_what_a_started_one_does(tmp_path: Path,
     )
     forked = finish(begin(words, tmp_path))
     assert (forked.code, forked.out, forked.err) == (started.returncode, started.stdout, started.stderr)
+    script = FORKS.script(tmp_path)
+    environment = os.environ | {"NO_COLOR": "1"}
+    asked = subprocess.run([script, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (asked.returncode, asked.stdout, asked.stderr) == (started.returncode, started.stdout, started.stderr)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)])

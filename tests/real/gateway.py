@@ -80,7 +80,10 @@ class Gateway:
             upstream = stack.enter_context(self._to.wrap_socket(plain, server_hostname="127.0.0.1"))
             asked, answered = client.makefile("rb"), upstream.makefile("rb")
             while head := _read_head(asked):
-                body = asked.read(int(_header(head, b"content-length") or 0))
+                length = int(_header(head, b"content-length") or 0)
+                body = asked.read(length)
+                if len(body) < length:  # it was killed while it wrote
+                    return
                 upstream.sendall(head + body)
                 if _header(head, b"upgrade"):  # who asks for one sends nothing before it is granted
                     _tunnel(client, upstream)
@@ -90,6 +93,8 @@ class Gateway:
 
     def _answer(self, client: ssl.SSLSocket, answered: BinaryIO, write: Write) -> None:
         head = _read_head(answered)
+        if not head:
+            raise ConnectionError("the API server has closed the connection")
         pieces = _pieces(head, answered)
         if write.method in WRITES:
             whole = b"".join(pieces)

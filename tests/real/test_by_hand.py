@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from seimigrate.domain.changes import Change
 from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.domain.plan import StageName, Strategy
 from seimigrate.planfile import read_plan
+from tests.forking import FORKS
 from tests.real.conftest import MakeScene
 from tests.real.killing import Stopper
 from tests.real.scene import NAME, Scene
@@ -173,11 +174,16 @@ def _type_in(scene: Scene, script: str) -> subprocess.CompletedProcess[str]:
     kubectl = scene.controlplane.programs / "kubectl"
     if not os.access(kubectl, os.X_OK):
         pytest.skip(f"no real kubectl: {kubectl} is missing")
-    path = [str(kubectl.parent), str(Path(sys.executable).parent), os.environ["PATH"]]
+    FORKS.script(scene.folder)
+    sleep = scene.folder / "sleep"  # the models live faster
+    sleep.write_text(f"#!/bin/sh\nexec {shutil.which('sleep')} 0.3\n")
+    sleep.chmod(0o755)
+    path = [str(scene.folder), str(kubectl.parent), os.environ["PATH"]]
     kubeconfig = scene.controlplane.kubeconfig("admin", scene.folder / "admin.kubeconfig")
     return subprocess.run(
         ["bash", "-eu", "-o", "pipefail", "-c", script],
-        env=os.environ | {"PATH": ":".join(path), "KUBECONFIG": str(kubeconfig), "NO_COLOR": "1"},
+        env=os.environ
+        | {"PATH": ":".join(path), "KUBECONFIG": str(kubeconfig), "NO_COLOR": "1", "GOGC": "off", "GOMAXPROCS": "1"},
         capture_output=True,
         text=True,
         timeout=120,

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +17,7 @@ import yaml
 from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Object
 from tests.commandline import ROOT, bound_to, forget_runs, furnish, journal_of
 from tests.controlplane.process import ControlPlane
+from tests.forking import FORKS
 from tests.models.real import RealModels
 from tests.real.jobpods import JobPods
 from tests.real.scene import NAME, Scene, delete_namespace, new_namespace, plan_text
@@ -142,8 +142,9 @@ def blocks(word: str) -> str:
 
 
 def shell(folder: Path, text: str, **variables: str) -> str:
-    """Run shell commands in a folder, with the program as a user has it on the path."""
-    path = f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    """Run shell commands in a folder, with the program on the path."""
+    FORKS.script(folder / "bin")
+    path = f"{folder / 'bin'}:{os.environ['PATH']}"
     done = subprocess.run(
         ["sh", "-eu", "-c", text],
         cwd=folder,
