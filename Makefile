@@ -11,7 +11,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST_ARGS ?=
 # Tests on a real API server wait for pods, so there are more workers than cores; they come first, a few at a time.
-TEST_ARGS ?= -n 4 --dist load --maxschedchunk 2
+TEST_ARGS ?= -n 5 --dist load --maxschedchunk 2
 # What make e2e runs, and how: three clusters side by side, and at the end what the stories that passed have to show.
 E2E ?= tests/cluster
 E2E_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder -rP
@@ -24,13 +24,13 @@ PROMETHEUS_IS_THERE = [ -n "$${PROMETHEUS:-}" ] || tests/prometheus/build.sh >/d
 SHELLS_ARE_THERE = tests/shells/build.sh >/dev/null \
   || echo "not run: tests in zsh and fish that are not on this machine (Debian's packages cannot be had)"
 
-.PHONY: help demo quick test thorough soak costs e2e lint check docs lock wheel clean
+.PHONY: help demo quick test thorough soak costs mutants e2e lint check docs lock wheel clean
 
 help:
 	@echo "make demo    the cutover of a fleet in memory, simulated: nothing but Python is needed"
 	@echo "make quick   the tests that need neither Go nor root, in three minutes"
 	@echo "make test    all tests; those on a real API server where Go 1.26+ or KUBEBUILDER_ASSETS is there"
-	@echo "make thorough, make soak, make costs: see docs/development.md"
+	@echo "make thorough, make soak, make costs, make mutants: see docs/development.md"
 	@echo "make e2e     tests on a real cluster with real pods: root, Debian-like Linux, Go 1.26+; 15 minutes to build, once"
 	@echo "make lint    ruff, mypy --strict (of the tests as well), import contracts"
 	@echo "make check   lint and test"
@@ -79,6 +79,16 @@ costs:
 	@costs=$$(mktemp); trap 'rm -f "$$costs"' EXIT; \
 	SEIMIGRATE_COSTS=$$costs $(MAKE) test PYTEST_ARGS="$(PYTEST_ARGS)" && $(BIN)/python -m tests.costs $$costs
 
+# Which share of wrong operators the tests in memory notice, of the modules that decide; MUTANTS names some to try again.
+MUTANTS ?=
+mutants: .venv-mutants/.installed
+	HYPOTHESIS_PROFILE=ci .venv-mutants/bin/mutmut run $(MUTANTS) && .venv-mutants/bin/python -m tests.mutants mutants
+
+.venv-mutants/.installed: requirements-mutants.lock
+	$(PYTHON) -m venv --clear .venv-mutants
+	.venv-mutants/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-mutants.lock
+	@touch $@
+
 # A real kubelet, real pods, real network policies, in namespaces of its own; built once, cached outside the checkout.
 e2e: $(STAMP)
 	@if [ "$$(id -u)" = 0 ] && $(GO_1_26); then tests/controlplane/build.sh >/dev/null; tests/cluster/build.sh >/dev/null; \
@@ -106,7 +116,10 @@ lock:
 	$(PYTHON) -m venv "$$v"; "$$v/bin/python" -m pip install --quiet pip-tools; \
 	CUSTOM_COMPILE_COMMAND="make lock" "$$v/bin/pip-compile" --quiet --upgrade --extra test --extra dev --generate-hashes --strip-extras \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --resolver=backtracking \
-	  --output-file=requirements.lock pyproject.toml
+	  --output-file=requirements.lock pyproject.toml; \
+	CUSTOM_COMPILE_COMMAND="make lock" "$$v/bin/pip-compile" --quiet --extra test --extra mutants --constraint requirements.lock \
+	  --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+	  --resolver=backtracking --output-file=requirements-mutants.lock pyproject.toml
 
 clean:
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-mutants mutants dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
