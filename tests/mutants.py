@@ -1,6 +1,8 @@
-"""Say which share of the mutants that ``make mutants`` made was noticed, module by module, and name the others.
+"""Change one operator at a time in the modules that decide, and say which share of these mutants the tests notice.
 
-``python -m tests.mutants FOLDER`` reads what mutmut has left in its folder.
+``python -m tests.mutants [NAME...]`` tries all mutants, or those of these names (``*`` stands for anything), and then
+prints what is known of all that were ever tried. Which modules and which tests, ``[tool.mutmut]`` in pyproject.toml
+says. Texts are left alone: what is said is no decision. ``mutmut show NAME`` shows a mutant.
 """
 
 from __future__ import annotations
@@ -10,6 +12,18 @@ import sys
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
+
+from mutmut.__main__ import cli
+from mutmut.mutation import mutators
+
+FOLDER = Path("mutants")
+"""Where mutmut keeps its mutants, and what became of them."""
+
+TEXTS = (
+    mutators.operator_string,
+    mutators.operator_symmetric_string_methods_swap,
+    mutators.operator_unsymmetrical_string_methods_swap,
+)
 
 NOTICED = {1: "killed", 3: "killed", 36: "timeout", 24: "timeout", -24: "timeout", 152: "timeout"}
 """Exit codes of a run over a mutant that a test has noticed: it failed, or what it looks at never came."""
@@ -42,18 +56,20 @@ def read(folder: Path) -> list[Module]:
     return modules
 
 
-def main(folder: Path) -> None:
-    """Print a table, and the names of those that nothing noticed; ``mutmut show NAME`` shows one."""
-    modules = read(folder)
-    print("| module | mutants | killed | never ended | survived | noticed |")
+def main(names: list[str]) -> None:
+    """Try the mutants, print a table, and name those that nothing noticed."""
+    mutators.mutation_operators[:] = [each for each in mutators.mutation_operators if each[1] not in TEXTS]
+    cli.main(["run", *names], standalone_mode=False)
+    modules = read(FOLDER)
+    print("\n| module | mutants | killed | never ended | survived | noticed |")
     print("|---|---|---|---|---|---|")
-    for name, outcomes, others in modules:
-        share = Module(name, outcomes, others).share
-        print(f"| `{name}` | {outcomes.total()} | {outcomes['killed']} | {outcomes['timeout']} ", end="")
-        print(f"| {outcomes['survived']} | {share:.1%} |")
+    for module in modules:
+        found = module.outcomes
+        print(f"| `{module.name}` | {found.total()} | {found['killed']} | {found['timeout']} ", end="")
+        print(f"| {found['survived']} | {module.share:.1%} |")
     for module in modules:
         print("", *module.others, sep="\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1:])

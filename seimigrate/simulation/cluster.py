@@ -61,8 +61,8 @@ class MemoryCluster:
     objects: dict[Kind, dict[Key, Object]] = field(default_factory=lambda: {kind: {} for kind in Kind})
     versions: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(Kind, 0))
     version: int = 0
-    applied: dict[tuple[Kind, Key, str], tuple[Object, str]] = field(default_factory=dict)
-    """What each manager applied last to an object, and the resourceVersion that it had then."""
+    applied: dict[tuple[Kind, Key, str], tuple[Object, str, int]] = field(default_factory=dict)
+    """What each manager applied last to an object, and the versions of it and of the policies then."""
 
     # The engine's Cluster and View.
 
@@ -179,12 +179,13 @@ class MemoryCluster:
             old = self.objects[kind].get((namespace, name))
             if old is None:
                 return self._create(kind, body, manager, "Apply")
-            made = self.applied.get((kind, (namespace, name), manager))
-            if made == (body, old["metadata"]["resourceVersion"]):
+            policies = max(self.versions[Kind.ADMISSION_POLICY], self.versions[Kind.ADMISSION_BINDING])
+            where = (kind, (namespace, name), manager)
+            if self.applied.get(where) == (body, old["metadata"]["resourceVersion"], policies):
                 return old
             new, mine = _laid_over(old, body, manager)
             written = self._write(kind, old, new, user, manager, applied=mine)
-            self.applied[kind, (namespace, name), manager] = (copy_json(body), written["metadata"]["resourceVersion"])
+            self.applied[where] = (copy_json(body), written["metadata"]["resourceVersion"], policies)
             return written
 
     def patch_status_as(self, user: str, kind: Kind, namespace: str, name: str, status: Object) -> Object:

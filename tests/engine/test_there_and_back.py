@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from seimigrate.domain.changes import Change
+from seimigrate.domain.kinds import Kind, Object
 from seimigrate.domain.plan import StageName, Strategy
 from seimigrate.domain.record import Outcome
 from seimigrate.domain.shapes import Shape
@@ -40,6 +43,25 @@ def test_a_node_with_a_sidecar_port_of_its_own_goes_there_and_back() -> None:
     assert scene.back().outcome is Outcome.ROLLED_BACK
     scene.assert_as_before()
     _complete(scene)
+
+
+def test_nobody_changes_in_place_what_the_api_server_gave() -> None:
+    """Readers of the simulated one get the very objects that it stores; those of the real one share a cache."""
+    scene = Scene()
+    stored: list[tuple[Object, str]] = []
+    store = scene.world.cluster._store
+
+    def keep(kind: Kind, body: Object) -> Object:
+        stored.append((store(kind, body), json.dumps(body)))
+        return stored[-1][0]
+
+    scene.world.cluster._store = keep  # type: ignore[method-assign]
+    scene.apply()
+    scene.world.swap_controller("new")
+    scene.apply()
+    scene.back()
+    assert {body["kind"] for body, _ in stored} >= {"StatefulSet", "Service", "Pod", "SeiNode", "ConfigMap"}
+    assert [text for body, text in stored if json.dumps(body) != text] == []
 
 
 def _complete(scene: Scene) -> None:

@@ -8,7 +8,7 @@ from seimigrate.domain.kinds import CONTROLLER_MANAGER, HOLD_LABEL, Kind, Object
 from seimigrate.engine.errors import Conflict, Invalid, NotFound, Refused
 from seimigrate.simulation.cluster import MemoryCluster, Request
 from seimigrate.simulation.fields import decode, owned
-from seimigrate.simulation.objects import container
+from seimigrate.simulation.objects import container, copy_json
 from seimigrate.simulation.world import World
 
 SEI = "sei"
@@ -25,7 +25,7 @@ def world() -> World:
 def statefulset(world: World) -> Object:
     body = world.cluster.get(Kind.STATEFUL_SET, SEI, "full-0")
     assert body is not None
-    return body
+    return copy_json(body)
 
 
 def patch(world: World, *operations: Object, dry_run: bool = False) -> Object:
