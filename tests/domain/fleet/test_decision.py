@@ -289,6 +289,25 @@ def test_a_canary_that_does_not_stay_well_goes_back_and_the_run_stops() -> None:
     assert "timed out" in kept(next_step(soaking, SOAKING, picture(watches={A: silent}))).paused
 
 
+def test_the_height_of_a_canary_must_grow_where_its_mode_says_so() -> None:
+    soaking, stands = campaign(A, rested=NOW - 40), replace(WELL, rose=NOW - PLAN.deadlines.stuck)
+    assert kept(next_step(soaking, SOAKING, picture(watches={A: stands}))).stopped
+    seed = picture(nodes(Mode.SEED), watches={A: stands})
+    assert isinstance(next_step(soaking, SOAKING, seed), steps.Rest)
+    gone = picture({key: node for key, node in nodes().items() if key != A}, watches={A: stands})
+    assert isinstance(next_step(soaking, SOAKING, gone), steps.Rest)
+
+
+def test_the_soak_lasts_to_its_last_second() -> None:
+    last = next_step(campaign(A, rested=NOW - 99.5), SOAKING, picture(watches={A: WELL}))
+    assert isinstance(last, steps.Rest)
+
+
+def test_a_canary_that_was_deleted_lets_the_others_go_on() -> None:
+    gone = picture({key: node for key, node in nodes().items() if key != A})
+    assert kept(next_step(replace(campaign(), ended={A: "blocked"}), plan(), gone)).rested == NOW
+
+
 def test_after_the_soak_a_person_promotes_where_the_plan_says_so() -> None:
     manual = plan(Fleet(canary=Canary(soak=0, promote="manual")))
     waits = campaign(A, rested=NOW)
@@ -368,12 +387,14 @@ def test_what_moved_goes_back_when_nothing_goes_forwards_any_more_within_the_bud
     assert next_step(undoing, plan(), picture()) == steps.Back(C, "enough")
     assert isinstance(next_step(undoing, plan(), picture(moving={D: Direction.FORWARD})), steps.Rest)
     assert next_step(undoing, plan(), picture(moving={C: Direction.BACK})) == steps.Back(B, "enough")
-    two = {C: Direction.BACK, B: Direction.BACK}
-    assert isinstance(next_step(undoing, plan(), picture(moving=two)), steps.Rest)
+    both = {C: Direction.BACK, B: Direction.BACK}
+    assert isinstance(next_step(undoing, plan(), picture(moving=both)), steps.Rest)
     down = nodes(down=(D, E))
     assert next_step(undoing, plan(), picture(down)) == steps.Back(C, "enough"), "one may always"
     chain = picture(nodes(Mode.VALIDATOR), moving={C: Direction.BACK})
     assert isinstance(next_step(undoing, plan(), chain), steps.Rest), "of one chain's validators one at a time"
+    two = {**chain.nodes, C: replace(chain.nodes[C], chain="atlantic-2")}
+    assert next_step(undoing, plan(), replace(chain, nodes=two)) == steps.Back(B, "enough")
 
 
 # What the record alone tells.
