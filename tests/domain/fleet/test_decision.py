@@ -92,6 +92,8 @@ def test_nodes_on_their_way_count_against_the_budget() -> None:
 def test_a_node_that_was_deleted_starts_and_is_told_so() -> None:
     known = {key: node for key, node in nodes().items() if key != A}
     assert next_step(campaign(), plan(), picture(known)) == steps.Start((A,))
+    known = {key: node for key, node in nodes().items() if key != B}
+    assert next_step(campaign(A, wave=1), plan(), picture(known)) == steps.Start((B, C))
 
 
 def test_nothing_that_starts_for_a_while_pauses_the_run() -> None:
@@ -163,6 +165,12 @@ def test_beside_a_validator_that_is_down_no_other_one_of_its_chain_starts() -> N
     assert next_step(mine, plan(), elsewhere) == steps.Start((A,))
 
 
+def test_validators_of_two_chains_start_side_by_side_one_of_each() -> None:
+    mine, at = validators(sights=dict.fromkeys(ALL, SIGNS))
+    at = replace(at, nodes={**at.nodes, C: replace(at.nodes[C], chain="atlantic-2")})
+    assert next_step(mine, plan(), at) == steps.Start((A, C))
+
+
 def test_beside_a_validator_that_has_yet_to_sign_again_no_other_one_starts() -> None:
     mine, at = validators(sights={key: replace(SIGNS, at=NOW) for key in ALL})
     mine = replace(mine, ended={A: "done"}, signing={A: Signing("ADDR", NOW, height=50)})
@@ -191,6 +199,12 @@ def kept_or_none(step: steps.Step) -> Campaign | None:
     return step.campaign if isinstance(step, steps.Keep) else None
 
 
+def test_of_two_that_moved_each_is_seen_by_itself() -> None:
+    mine, at = validators(sights={B: replace(SIGNS, height=53)}, asking=frozenset({A}))
+    two = {A: Signing("ADDR", NOW, height=50), B: Signing("ADDR", NOW, height=50)}
+    assert kept(next_step(replace(mine, signing=two), plan(), at)).signing == {A: two[A]}
+
+
 def test_a_look_from_before_it_moved_and_one_that_is_on_its_way_count_for_nothing() -> None:
     mine, at = validators(sights={A: replace(SIGNS, at=NOW - 1)})
     moved = replace(mine, ended={A: "done"}, signing={A: Signing("ADDR", NOW, height=40)})
@@ -216,6 +230,8 @@ def test_a_validator_that_does_not_sign_again_in_time_pauses_the_run_once() -> N
     early = replace(late, signing={A: Signing("ADDR", NOW - patience + 1, height=50)})
     assert kept_or_none(next_step(early, plan(), at)) is None
     assert isinstance(next_step(replace(late, paused="so it is"), plan(), at), steps.Rest)
+    stands = replace(at, sights={A: SIGNS})
+    assert "height 50, signs" in kept(next_step(late, plan(), stands)).paused
     silent = replace(at, sights={A: replace(SIGNS, problem="no answer")})
     assert kept(next_step(late, plan(), silent)).paused.endswith("no answer")
 
