@@ -137,7 +137,7 @@ def _planned(obj: Object, change: Change) -> tuple[list[Operation], _Edit]:
     pointer = paths.locate(obj, paths.parse(change.path))
     if pointer is None:
         edit = _addition(obj, change)
-        return _names_on_the_way(obj, edit.pointer[:-1]), edit
+        return _names_on_the_way(obj, edit.pointer), edit
     replaced = {"op": "test", "path": paths.json_pointer(pointer), "value": change.before}
     tests = [*_names_on_the_way(obj, pointer), replaced]
     if change.after is not None:

@@ -109,6 +109,19 @@ def test_the_patch_does_what_apply_does_in_any_implementation(made: tuple[dict[s
     assert jsonpatch.apply_patch(obj, operations) == changing.apply(obj, [change])
 
 
+@given(edits())
+def test_every_named_entry_that_a_patch_goes_through_is_tested_by_its_name(made: tuple[dict[str, Any], Change]) -> None:
+    """An index alone means another entry as soon as somebody puts one before it."""
+    obj, change = made
+    operations = changing.to_patch(obj, [change])
+    tested = {operation["path"]: operation["value"] for operation in operations if operation["op"] == "test"}
+    for operation in operations:
+        where = operation["path"].split("/")[1:]
+        if where[:2] == ["spec", "containers"]:
+            name = obj["spec"]["containers"][int(where[2])]["name"]
+            assert tested[f"/spec/containers/{where[2]}/name"] == name
+
+
 @given(edits(), st.one_of(SCALARS, MAPS))
 def test_a_field_that_somebody_changed_is_a_conflict_that_names_it(
     made: tuple[dict[str, Any], Change], other: Any
