@@ -131,7 +131,7 @@ CHANGE = Change("expose", "StatefulSet", "spec.replicas", 1, 2)
 
 
 def test_no_pod_is_replaced_where_a_field_of_ours_is_not_as_we_left_it() -> None:
-    proven = {"hold": Hold(proven=NOW), "pod": pod("old")}
+    proven: dict[str, Any] = {"hold": Hold(proven=NOW), "pod": pod("old")}
     ours = replace(RECORD, changes=(CHANGE,))
     assert noted(rollout.rollout(situation(record=ours, statefulset=statefulset(replicas=2), **proven))).intent
     failed = noted(rollout.rollout(situation(record=ours, statefulset=statefulset(replicas=1), **proven)))
