@@ -112,16 +112,15 @@ docs: $(STAMP)
 wheel: $(STAMP)
 	$(BIN)/python -m hatchling build -t wheel
 
-# With the oldest supported Python, so that the lock holds for the newer ones as well.
+# With the oldest supported Python, so that the locks hold for the newer ones as well.
+COMPILE := --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+  --no-emit-options --resolver=backtracking --extra test
 lock:
-	@v=$$(mktemp -d); trap 'rm -rf "$$v"' EXIT; \
+	@v=$$(mktemp -d); trap 'rm -rf "$$v"' EXIT; export CUSTOM_COMPILE_COMMAND="make lock"; \
 	$(PYTHON) -m venv "$$v"; "$$v/bin/python" -m pip install --quiet pip-tools; \
-	CUSTOM_COMPILE_COMMAND="make lock" "$$v/bin/pip-compile" --quiet --upgrade --extra test --extra dev --generate-hashes --strip-extras \
-	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --resolver=backtracking \
-	  --output-file=requirements.lock pyproject.toml; \
-	CUSTOM_COMPILE_COMMAND="make lock" "$$v/bin/pip-compile" --quiet --extra test --extra mutants --constraint requirements.lock \
-	  --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
-	  --resolver=backtracking --output-file=requirements-mutants.lock pyproject.toml
+	"$$v/bin/pip-compile" $(COMPILE) --upgrade --extra dev --output-file=requirements.lock pyproject.toml; \
+	"$$v/bin/pip-compile" $(COMPILE) --extra mutants --constraint requirements.lock \
+	  --output-file=requirements-mutants.lock pyproject.toml
 
 clean:
 	rm -rf .venv .venv-mutants mutants dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
