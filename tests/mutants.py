@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from mutmut.__main__ import cli
 from mutmut.mutation import mutators
+from mutmut.stats import status_by_exit_code
 
 FOLDER = Path("mutants")
 """Where mutmut keeps its mutants, and what became of them."""
@@ -25,8 +26,8 @@ TEXTS = (
     mutators.operator_unsymmetrical_string_methods_swap,
 )
 
-NOTICED = {1: "killed", 3: "killed", 36: "timeout", 24: "timeout", -24: "timeout", 152: "timeout"}
-"""Exit codes of a run over a mutant that a test has noticed: it failed, or what it looks at never came."""
+NOTICED = ("killed", "timeout")
+"""What mutmut calls a mutant that a test has noticed: it failed, or what it looks at never came."""
 
 
 class Module(NamedTuple):
@@ -40,7 +41,7 @@ class Module(NamedTuple):
     @property
     def share(self) -> float:
         """Give the share that was noticed, between 0 and 1."""
-        return (self.outcomes["killed"] + self.outcomes["timeout"]) / max(self.outcomes.total(), 1)
+        return sum(self.outcomes[each] for each in NOTICED) / max(self.outcomes.total(), 1)
 
 
 def read(folder: Path) -> list[Module]:
@@ -48,11 +49,11 @@ def read(folder: Path) -> list[Module]:
     modules = []
     for path in sorted(folder.rglob("*.py.meta")):
         tried = json.loads(path.read_text())["exit_code_by_key"].items()
-        codes = {key: code for key, code in tried if code is not None}
-        outcomes = Counter(NOTICED.get(code, "survived") for code in codes.values())
-        others = [key for key, code in codes.items() if code not in NOTICED]
-        if codes:
-            modules.append(Module(str(path.relative_to(folder)).removesuffix(".meta"), outcomes, others))
+        said = {key: status_by_exit_code[code] for key, code in tried if code is not None}
+        others = [key for key, status in said.items() if status not in NOTICED]
+        if said:
+            name = str(path.relative_to(folder)).removesuffix(".meta")
+            modules.append(Module(name, Counter(said.values()), others))
     return modules
 
 
@@ -66,7 +67,7 @@ def main(names: list[str]) -> None:
     for module in modules:
         found = module.outcomes
         print(f"| `{module.name}` | {found.total()} | {found['killed']} | {found['timeout']} ", end="")
-        print(f"| {found['survived']} | {module.share:.1%} |")
+        print(f"| {len(module.others)} | {module.share:.1%} |")
     for module in modules:
         print("", *module.others, sep="\n")
 
