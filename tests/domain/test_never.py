@@ -113,9 +113,9 @@ def intents() -> tuple[Intent, ...]:
 # Spoiling.
 
 
-def _one_of(draw: st.DrawFn, values: Sequence[Value]) -> Value:
+def _among(values: Sequence[Value]) -> st.SearchStrategy[Value]:
     """Draw by index: hypothesis would hash each of the values, and all that they hold, for every draw."""
-    return values[draw(st.integers(0, len(values) - 1))]
+    return st.integers(0, len(values) - 1).map(values.__getitem__)
 
 
 Spoil = Callable[[st.DrawFn, Moment], Moment]
@@ -140,7 +140,7 @@ def _other_record(draw: st.DrawFn, m: Moment) -> Moment:
         "image": st.just("another:image"),
         "replaced": st.sampled_from([(), (m.seen.pod_uid,)]),
         "asked": st.sampled_from([None, *(m.record.changes[:1])]),
-        "intent": st.one_of(st.none(), st.integers(0, len(intents()) - 1).map(intents().__getitem__)),
+        "intent": st.one_of(st.none(), _among(intents())),
         "changes": st.sampled_from([(), m.record.changes[:3], tuple(c.inverse for c in m.record.changes)]),
         "outcome": st.sampled_from([None, Outcome.PAUSED, Outcome.DONE]),
         "accepted": st.sampled_from(Acceptance),
@@ -152,13 +152,13 @@ def _other_record(draw: st.DrawFn, m: Moment) -> Moment:
 
 
 def _other_record_of_another_moment(draw: st.DrawFn, m: Moment) -> Moment:
-    other = _one_of(draw, moments()).record
+    other = draw(_among(moments())).record
     mine = {name: getattr(m.record, name) for name in ("uid", "statefulset_uid", "image", "run")}
     return m._replace(record=replace(other, **mine) if draw(st.booleans()) else other)
 
 
 def _other_intent(draw: st.DrawFn, m: Moment) -> Moment:
-    intent = _one_of(draw, intents())
+    intent = draw(_among(intents()))
     intent = replace(intent, token=draw(st.sampled_from([m.record.run, "run-0"])), at=draw(_times(m.now)))
     if draw(st.booleans()):
         intent = replace(intent, pod=m.seen.pod_uid if intent.do is not Do.PATCH else "", evict=draw(st.booleans()))
@@ -172,7 +172,7 @@ def _times(now: float) -> st.SearchStrategy[float]:
 
 def _other_objects(draw: st.DrawFn, m: Moment) -> Moment:
     name = draw(st.sampled_from(["seinode", "statefulset", "service", "pod"]))
-    other = _one_of(draw, moments()).seen
+    other = draw(_among(moments())).seen
     return m._replace(seen=replace(m.seen, **{name: draw(st.sampled_from([None, getattr(other, name)]))}))
 
 
@@ -307,7 +307,7 @@ def _other_time(draw: st.DrawFn, m: Moment) -> Moment:
 
 
 def _other_plan(draw: st.DrawFn, m: Moment) -> Moment:
-    return m._replace(plan=_one_of(draw, PLANS))
+    return m._replace(plan=draw(_among(PLANS)))
 
 
 SPOILS: tuple[Spoil, ...] = (
@@ -331,7 +331,7 @@ SPOILS: tuple[Spoil, ...] = (
 
 @st.composite
 def spoiled(draw: st.DrawFn) -> Moment:
-    moment = _one_of(draw, moments())
+    moment = draw(_among(moments()))
     for spoil in draw(st.lists(st.sampled_from(SPOILS), max_size=5)):
         moment = spoil(draw, moment)
     return moment

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from seimigrate.domain import releasing
-from seimigrate.domain.actions import Action, Note, Wait
+from seimigrate.domain.actions import Wait
 from seimigrate.domain.changes import Change
 from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, MANAGER, Object
 from seimigrate.domain.plan import StageName, Strategy
-from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
+from seimigrate.domain.record import Direction, Do, Outcome, Record
 from seimigrate.domain.rollout import RECHECK, Situation
 from seimigrate.domain.seen import Seen
 from seimigrate.domain.transforms import outlook
+from tests.domain.actions import intended, noted
 from tests.domain.objects import SPLIT_IMAGE, container, rendered
 from tests.engine.harness import make_plan
 
@@ -26,11 +27,10 @@ RECORD = Record("sei", "node-0", "u-1", "s-1", "sei:v6", "r1", "", Strategy.STAG
 BACK = replace(RECORD, direction=Direction.BACK)
 
 
-def situation(now: float = NOW, record: Record = RECORD, *, generation: str = "new", **parts: Any) -> Situation:
-    """A node in the new shape (or the old one), held, ready, and as its controller reports it when all is well."""
-    image = SPLIT_IMAGE if generation == "new" else rendered().statefulset["spec"]["template"]["spec"]["image"]
-    node = rendered(image=image, generation=generation)
-    labels = node.statefulset["metadata"].setdefault("labels", {}) | {HOLD_LABEL: "r1"} | parts.pop("labels", {})
+def situation(now: float = NOW, record: Record = RECORD, **parts: Any) -> Situation:
+    """A node in the new shape, held, ready, and as its controller reports it when all is well."""
+    node = rendered(image=SPLIT_IMAGE, generation="new")
+    labels = node.statefulset["metadata"]["labels"] | {HOLD_LABEL: "r1"} | parts.pop("labels", {})
     metadata = node.statefulset["metadata"] | {"labels": labels, "generation": 2, "uid": "s-1"}
     status = {"observedGeneration": parts.pop("observed", 2), "updateRevision": "new"}
     sidecar = {"type": "SidecarReady", "status": "True"}
@@ -47,17 +47,6 @@ def situation(now: float = NOW, record: Record = RECORD, *, generation: str = "n
     }
     plan = parts.pop("plan", PLAN)
     return Situation(record, Seen(**(whole | parts)), plan, now)
-
-
-def noted(action: Action | None) -> Record:
-    assert isinstance(action, Note), action
-    return action.record
-
-
-def intended(action: Action | None) -> Intent:
-    intent = noted(action).intent
-    assert intent is not None
-    return intent
 
 
 def reported(**parts: Any) -> Object:

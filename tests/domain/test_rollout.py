@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from seimigrate.domain import rollout
-from seimigrate.domain.actions import Action, Ask, Judge, Note, ProveHold, Wait
+from seimigrate.domain.actions import Ask, Judge, ProveHold, Wait
 from seimigrate.domain.changes import Change
 from seimigrate.domain.kinds import FREEZE_LABEL, Object
 from seimigrate.domain.plan import Failure, Mode, StageName, Strategy
 from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
 from seimigrate.domain.rollout import MARKS, PATIENCE, PROOF_LASTS, RECHECK, SETTLES, Situation
 from seimigrate.domain.seen import Answer, Hold, Judgement, Question, Seen, Surroundings
+from tests.domain.actions import intended, noted
 from tests.engine.harness import make_plan
 
 NOW = 1_800_000_000.0
@@ -52,17 +53,6 @@ def answers(at: float = NOW, **statuses: int | None) -> dict[Question, Answer]:
         Question(name): Answer("p-1", at, status, bodies.get(name, ""), "" if status else "no route")
         for name, status in statuses.items()
     }
-
-
-def noted(action: Action | None) -> Record:
-    assert isinstance(action, Note), action
-    return action.record
-
-
-def intended(action: Action | None) -> Intent:
-    intent = noted(action).intent
-    assert intent is not None
-    return intent
 
 
 # Replacing.
