@@ -7,6 +7,7 @@ judged at the end, by the API server's audit log.
 from __future__ import annotations
 
 import secrets
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -125,6 +126,13 @@ def plan_text(**changes: Any) -> str:
     deadlines = {"gate": 20, "ready": {"default": 20}, "stuck": 5, "eviction": 5}
     faster: dict[str, Any] = {"deadlines": deadlines, "release": {"agreement": 4, "settle": 2.5}}
     return commandline.plan_text(SPLIT_IMAGE, **(faster | changes))
+
+
+def let_sleep(folder: Path, seconds: float) -> None:
+    """Write a program ``sleep`` into a folder, for shell scripts: the models live faster than who types them."""
+    program = folder / "sleep"
+    program.write_text(f"#!/bin/sh\nexec {shutil.which('sleep')} {seconds}\n")
+    program.chmod(0o755)
 
 
 def new_namespace(controlplane: ControlPlane) -> str:

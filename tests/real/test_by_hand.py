@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from seimigrate.planfile import read_plan
 from tests.forking import FORKS
 from tests.real.conftest import MakeScene
 from tests.real.killing import Stopper
-from tests.real.scene import NAME, Scene
+from tests.real.scene import NAME, Scene, let_sleep
 
 MODES = ("fullNode", "archive", "replayer", "validator", "seed")
 OURS = ("seimigrate.sei.io/hold", "seimigrate.sei.io/freeze")
@@ -175,9 +174,7 @@ def _type_in(scene: Scene, script: str) -> subprocess.CompletedProcess[str]:
     if not os.access(kubectl, os.X_OK):
         pytest.skip(f"no real kubectl: {kubectl} is missing")
     FORKS.script(scene.folder)
-    sleep = scene.folder / "sleep"  # the models live faster
-    sleep.write_text(f"#!/bin/sh\nexec {shutil.which('sleep')} 0.3\n")
-    sleep.chmod(0o755)
+    let_sleep(scene.folder, 0.3)
     path = [str(scene.folder), str(kubectl.parent), os.environ["PATH"]]
     kubeconfig = scene.controlplane.kubeconfig("admin", scene.folder / "admin.kubeconfig")
     return subprocess.run(

@@ -20,7 +20,7 @@ from tests.controlplane.process import ControlPlane
 from tests.forking import FORKS
 from tests.models.real import RealModels
 from tests.real.jobpods import JobPods
-from tests.real.scene import NAME, Scene, delete_namespace, new_namespace, plan_text
+from tests.real.scene import NAME, Scene, delete_namespace, let_sleep, new_namespace, plan_text
 
 USER = "nobody"
 NAMES = ("prod-a", "prod-b", "prod-c")
@@ -87,8 +87,7 @@ def clusters(rights: ControlPlane, tmp_path: Path) -> Iterator[dict[str, Cluster
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "kubectl").symlink_to(rights.programs / "kubectl")
     # Who follows the page looks every half a minute.
-    (tmp_path / "bin" / "sleep").write_text(f"#!/bin/sh\nexec {shutil.which('sleep')} 2\n")
-    (tmp_path / "bin" / "sleep").chmod(0o755)
+    let_sleep(tmp_path / "bin", 2)
     with ExitStack() as stack:
         planes = {"far": stack.enter_context(ControlPlane(rights.programs)), "near": rights}
         kubeconfig(tmp_path, planes, "admin")
