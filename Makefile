@@ -15,7 +15,7 @@ TEST_ARGS ?= -n 5 --dist load --maxschedchunk 2
 # What is compiled once is not compiled again in each worker and each command: a third of what they need to start.
 export PYTHONDONTWRITEBYTECODE :=
 # What make e2e runs, and how: three clusters side by side, and at the end what the stories that passed have to show.
-E2E ?= tests/cluster
+E2E ?= tests/e2e
 E2E_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder -rP
 
 # True where go is there and its version is 1.26 or newer.
@@ -50,7 +50,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(STAMP)
-	@$(BIN)/python -m seimigrate.cli.demo
+	@$(BIN)/python -m seimigrate.demo.demo
 
 # Real etcd, kube-apiserver and kube-controller-manager: given, built once from their Go modules, or said to be absent.
 test: $(STAMP)
@@ -93,7 +93,7 @@ mutants: .venv-mutants/.installed
 
 # A real kubelet, real pods, real network policies, in namespaces of its own; built once, cached outside the checkout.
 e2e: $(STAMP)
-	@if [ "$$(id -u)" = 0 ] && $(GO_1_26); then tests/controlplane/build.sh >/dev/null; tests/cluster/build.sh >/dev/null; \
+	@if [ "$$(id -u)" = 0 ] && $(GO_1_26); then tests/controlplane/build.sh >/dev/null; tests/e2e/build.sh >/dev/null; \
 	else echo "not built: the test cluster (it needs root and Go 1.26+)"; fi; \
 	$(PROMETHEUS_IS_THERE); \
 	env -u KUBEBUILDER_ASSETS $(BIN)/python -m pytest $(E2E_ARGS) $(E2E) $(PYTEST_ARGS)

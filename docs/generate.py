@@ -12,10 +12,10 @@ from typing import Any
 
 import typer
 
-from seimigrate.cli.app import app
-from seimigrate.cli.vocabulary import commands
-from seimigrate.domain import machine
-from seimigrate.domain.plan import (
+from seimigrate.cli.command_tree import commands
+from seimigrate.cli.main import app
+from seimigrate.domain.node import reconcile
+from seimigrate.domain.plan.plan import (
     AddPort,
     AddServicePort,
     MoveProbe,
@@ -44,12 +44,12 @@ def files() -> dict[Path, str]:
 def stage_table() -> str:
     """Give the stages: what each changes, what happens then, and which page binds its way back."""
     plan = read_plan("split-listeners")
-    ways = read_runbooks(None).ways
+    runbooks = read_runbooks(None).rollback_runbooks
     lines = ["| stage | what it changes | what happens, and what must hold | way back |", "|---|---|---|---|"]
     for stage in StageName:
-        way = ways.of(stage)
-        page = f"[{way.page}](../runbooks/{way.page}.md)" if way is not None else "-"
-        happens = (machine._STAGES[stage].__doc__ or "").splitlines()[0].replace("``", "`")
+        runbook = runbooks.for_stage(stage)
+        page = f"[{runbook.id}](../runbooks/{runbook.id}.md)" if runbook is not None else "-"
+        happens = (reconcile._STAGES[stage].__doc__ or "").splitlines()[0].replace("``", "`")
         lines.append(f"| {stage} | {_changes(plan, stage)} | {happens} | {page} |")
     return "\n".join(lines) + "\n"
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 import yaml
 
 from seimigrate.adapters.api import Connection, path_of
-from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.domain.kube.kinds import SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.engine.errors import Conflict, NotFound
 from seimigrate.resources import plans_dir
 from tests.forking import FORKS, Command
@@ -54,11 +54,11 @@ class CommandLine:
         if command in ("plan", "apply", "rollback", "hold", "verify", "policy render", "runbook show", "runbook run"):
             given += ["-f", str(self.plan)]
         if command in ("apply", "rollback", "hold", "runbook run"):
-            given += ["--yes", "--lease-seconds", LEASE_SECONDS]
+            given += ["--yes", "--lease-duration", LEASE_SECONDS]
         if self.accept and command in ("plan", "apply"):
-            given += ["--accept-policy-findings"]
+            given += ["--accept-policy-violations"]
         if command == "apply":
-            given += ["--unguarded"]
+            given += ["--no-guard"]
         return [*command.split(), *given, *more]
 
     def start(self, command: str, *more: str) -> Command:
@@ -97,7 +97,7 @@ def read_until(stream: IO[str], words: str) -> str:
 def plan_text(image: str, **changes: Any) -> str:
     """Give the project's plan with a split image, and with other parts in place of its own."""
     plan = yaml.safe_load((plans_dir() / "split-listeners.yaml").read_text())
-    plan["parameters"]["sidecars"] = {"accepted": [{"digest": image.partition("@")[2]}], "image": image}
+    plan["parameters"]["sidecars"] = {"supported": [{"digest": image.partition("@")[2]}], "image": image}
     plan |= changes
     return yaml.safe_dump(plan, sort_keys=False)
 

@@ -17,7 +17,7 @@ pytest_plugins = [
     "tests.costs",
     "tests.evidence",
     "tests.controlplane.fixtures",
-    "tests.cluster.fixtures",
+    "tests.e2e.fixtures",
     "tests.prometheus.fixtures",
 ]
 

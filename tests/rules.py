@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from seimigrate.domain.kinds import Object
+from seimigrate.domain.kube.kinds import Object
 
 ALSO = {("get", "pods/portforward"): "create"}
 """A websocket is opened with GET: the API server (since 1.35) asks for create as well, and logs nothing of that."""

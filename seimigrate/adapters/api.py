@@ -6,16 +6,16 @@ import builtins
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from seimigrate.adapters.answers import PATCH_TYPE, Expired, is_absent_object, missing_kind
+from seimigrate.adapters.api_errors import PATCH_TYPE, Expired, is_object_not_found, missing_kind
 from seimigrate.adapters.connection import Connection, connect
-from seimigrate.domain.kinds import MANAGER, SERVED, Kind, Object, Resource
+from seimigrate.domain.kube.kinds import MANAGER, SERVED, Kind, Object, Resource
 from seimigrate.engine.errors import ApiError, NotFound, SeimigrateError
 from seimigrate.engine.ports import JsonPatch
 
 __all__ = ["ApiCluster", "Connection", "connect", "list_with_version", "path_of"]
 
 PAGE = 500
-RELISTS = 3
+MAX_RELISTS = 3
 
 
 class ApiCluster:
@@ -32,7 +32,7 @@ class ApiCluster:
         try:
             return self._object("GET", path_of(kind, namespace, name))
         except NotFound as error:
-            if is_absent_object(error):
+            if is_object_not_found(error):
                 return None
             raise
 
@@ -67,7 +67,7 @@ class ApiCluster:
         """
         query = _writing(manager) | ({"dryRun": "All"} if dry_run else {})
         path = path_of(kind, namespace, name)
-        cluster = ApiCluster(self.connection.fresh(1), self.timeout) if dry_run else self
+        cluster = ApiCluster(self.connection.with_own_pool(1), self.timeout) if dry_run else self
         return cluster._object("PATCH", path, query=query, body=[*operations], content_type=PATCH_TYPE)
 
     def delete(
@@ -112,7 +112,7 @@ class ApiCluster:
         answer = self._object("POST", path, query=_writing(), body=request)
         return str(answer["status"]["token"])
 
-    def may(self, verb: str, kind: Kind, namespace: str, subresource: str = "", name: str = "") -> bool:
+    def can(self, verb: str, kind: Kind, namespace: str, subresource: str = "", name: str = "") -> bool:
         """Tell whether the API server would let us (SelfSubjectAccessReview).
 
         Namespace ``""`` means all of them, name ``""`` all objects.
@@ -160,12 +160,12 @@ class ApiCluster:
         if resource.version != SERVED:
             return resource
         if resource not in self._found:
-            self._found[resource] = self._look_for(resource)
+            self._found[resource] = self._discover(resource)
         if (found := self._found[resource]) is None:
             raise missing_kind(resource.plural, resource.group, resource.version)
         return found
 
-    def _look_for(self, resource: Resource) -> Resource | None:
+    def _discover(self, resource: Resource) -> Resource | None:
         candidates = (resource._replace(version=version) for version in self._versions(resource.group))
         return next((each for each in candidates if resource.plural in self._served(_group_path(each))), None)
 
@@ -203,7 +203,7 @@ def list_with_version(
     connection: Connection, resource: Resource, namespace: str = "", labels: str = "", timeout: float = 30.0
 ) -> tuple[list[Object], str]:
     """Read all objects and the resourceVersion to watch from; lists again if its pages expire meanwhile."""
-    for attempt in range(RELISTS):
+    for attempt in range(MAX_RELISTS):
         try:
             items: list[Object] = []
             version = ""
@@ -214,7 +214,7 @@ def list_with_version(
                 items += [typed | item for item in page["items"]]
             return items, version
         except Expired:
-            if attempt == RELISTS - 1:
+            if attempt == MAX_RELISTS - 1:
                 raise
     raise AssertionError("unreachable")
 

@@ -25,12 +25,12 @@ from kubernetes.config import ConfigException, load_incluster_config, load_kube_
 
 from seimigrate import __version__
 from seimigrate.adapters import kubeconfig as checking
-from seimigrate.adapters.answers import Throttled, error_for
+from seimigrate.adapters.api_errors import Throttled, error_for
 from seimigrate.engine.errors import ApiError, SeimigrateError, Unauthorized, Unreachable
 
 CONNECT_SECONDS = 5.0
-ATTEMPTS = 4
-LONGEST_WAIT = 5.0
+MAX_ATTEMPTS = 4
+MAX_RETRY_WAIT = 5.0
 POOL_SIZE = 16
 
 
@@ -96,7 +96,7 @@ class Connection:
         """Give the API server's address; the client would look for proxies in the environment each time."""
         return str(self.configuration.host).rstrip("/")
 
-    def fresh(self, pool_size: int = POOL_SIZE) -> Connection:
+    def with_own_pool(self, pool_size: int = POOL_SIZE) -> Connection:
         """Give a connection of the same settings that shares no socket: another API server may answer it."""
         configuration = Configuration()
         configuration.__dict__.update(self.configuration.__dict__)
@@ -156,7 +156,7 @@ class Connection:
         return tenacity.Retrying(
             retry=tenacity.retry_if_exception(again),
             wait=_wait,
-            stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_after_delay(timeout),
+            stop=tenacity.stop_after_attempt(MAX_ATTEMPTS) | tenacity.stop_after_delay(timeout),
             reraise=True,
         )
 
@@ -226,8 +226,8 @@ def _decode(data: bytes, method: str, path: str) -> Any:
 def _wait(state: tenacity.RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, Throttled):
-        return min(error.retry_after, LONGEST_WAIT)
-    return tenacity.wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT)(state)
+        return min(error.retry_after, MAX_RETRY_WAIT)
+    return tenacity.wait_random_exponential(multiplier=0.2, max=MAX_RETRY_WAIT)(state)
 
 
 def reason(error: BaseException) -> str:

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from seimigrate.domain import leases
-from seimigrate.domain.kinds import LEASE_NAME, MANAGER, SYSTEM_NAMESPACE, Kind, Object
-from seimigrate.engine.errors import ApiError, Conflict, LockedByAnother, NotFound, SeimigrateError, Unauthorized
+from seimigrate.domain.kube import leases
+from seimigrate.domain.kube.kinds import LEASE_NAME, MANAGER, SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.engine.errors import ApiError, Conflict, LockHeld, NotFound, SeimigrateError, Unauthorized
 from seimigrate.engine.ports import Clock, Cluster
 
-STEPS = 20
+MAX_STEPS = 20
 """So many looks at another holder's renewTime within its lease's duration."""
 
 
@@ -52,7 +52,7 @@ class LeaseLock:
         self._token = ""
         self._until = -math.inf
         self._stamp = 0.0
-        self._lost: LockedByAnother | None = None
+        self._lost: LockHeld | None = None
         self._unauthorized: Unauthorized | None = None
         self.took_over = False
         """Whether the holder before us had not released the lock: its run died, or lost the lock to us."""
@@ -74,7 +74,11 @@ class LeaseLock:
         deadline = math.inf
         while True:
             lease = self._read_or_create()
-            if watched is not None and leases.holder(lease) and leases.sign(lease) != leases.sign(watched):
+            if (
+                watched is not None
+                and leases.holder(lease)
+                and leases.renewal_marker(lease) != leases.renewal_marker(watched)
+            ):
                 raise _locked(lease)
             if not leases.holder(lease) or self._monotonic() >= deadline:
                 if self._try_take(lease):
@@ -86,7 +90,7 @@ class LeaseLock:
                 deadline = self._monotonic() + seconds
                 if on_wait:
                     on_wait(leases.holder(lease), seconds)
-            self._stopped.wait(leases.duration(lease, self._seconds) / STEPS)
+            self._stopped.wait(leases.duration(lease, self._seconds) / MAX_STEPS)
 
     def check(self) -> float:
         """Give the seconds for which the lock is surely ours; raises ``LockedByAnother`` if it is not.
@@ -100,7 +104,7 @@ class LeaseLock:
         if left <= 0 and self._unauthorized is not None:
             raise self._unauthorized
         if left <= 0:
-            raise LockedByAnother(
+            raise LockHeld(
                 f"the lock of {self._holder} ran out {-left:.0f} s ago: no renewal got through",
                 hint="run the same command again: it goes on from what is done",
             )
@@ -188,18 +192,18 @@ class LeaseLock:
             return False
         self._token, self._lease, self._until, self._lost = token, answer, sent + self._seconds, None
         self.took_over = bool(leases.holder(lease))
-        self._thread = threading.Thread(target=self._keep, args=(self._stopped,), name="lock", daemon=True)
+        self._thread = threading.Thread(target=self._renew_loop, args=(self._stopped,), name="lock", daemon=True)
         self._thread.start()
         return True
 
-    def _keep(self, stopped: threading.Event) -> None:
+    def _renew_loop(self, stopped: threading.Event) -> None:
         """Renew every third of the lock's seconds, sooner after a failure, until released or lost."""
         pause = self._seconds / 3
         while not stopped.wait(pause):
             try:
                 self._renew()
                 pause, self._unauthorized = self._seconds / 3, None
-            except LockedByAnother as error:
+            except LockHeld as error:
                 with self._lock:
                     self._lost = error
                 return
@@ -214,18 +218,18 @@ class LeaseLock:
         try:
             answer = self._cluster.replace(Kind.LEASE, _with(self._lease, renewTime=self._now()))
         except Conflict:
-            self._lease = self._look_again()
+            self._lease = self._resolve_conflict()
             raise
         with self._lock:
             self._lease, self._until = answer, sent + self._seconds
 
-    def _look_again(self) -> Object:
+    def _resolve_conflict(self) -> Object:
         """Read the lease after a conflict: still ours if an unanswered renewal of ours or a mere edit changed it."""
         lease = self._cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, self._name)
         if lease is None:
-            raise LockedByAnother("the lock's Lease was deleted", hint="run the same command again")
+            raise LockHeld("the lock's Lease was deleted", hint="run the same command again")
         if not leases.holder(lease):
-            raise LockedByAnother("the lock was broken by `unlock`", hint="run the same command again")
+            raise LockHeld("the lock was broken by `unlock`", hint="run the same command again")
         if leases.token(lease) != self._token:
             raise _locked(lease)
         return lease
@@ -244,13 +248,13 @@ def _with(lease: Object, **spec: object) -> Object:
     return {**lease, "metadata": {**lease["metadata"]}, "spec": {**lease["spec"], **spec}}
 
 
-def _locked(lease: Object) -> LockedByAnother:
+def _locked(lease: Object) -> LockHeld:
     since = lease["spec"].get("acquireTime") or "an unknown time"
-    return LockedByAnother(
+    return LockHeld(
         f"{leases.holder(lease)} holds the lock since {since}",
         hint="wait for it, or, if that process is surely gone: seimigrate unlock",
     )
 
 
-def _released(holder: str) -> LockedByAnother:
-    return LockedByAnother(f"the lock of {holder} was released")
+def _released(holder: str) -> LockHeld:
+    return LockHeld(f"the lock of {holder} was released")

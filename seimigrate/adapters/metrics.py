@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from seimigrate.domain.progress import MOVING, WAITING, Progress
+from seimigrate.domain.fleet.progress import IN_PROGRESS, PENDING, Progress
 from seimigrate.engine.errors import UsageError
 
 ADDRESS = "127.0.0.1"
@@ -27,23 +27,23 @@ class RunMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Give the metrics."""
         progress = self.progress()
-        yield InfoMetricFamily("seimigrate_run", "The run that lasts.", dict(self.about))
-        nodes = GaugeMetricFamily("seimigrate_nodes", "Nodes of the run by their state.", labels=["state"])
-        for state, number in sorted(({WAITING: 0, MOVING: 0} | progress.counts()).items()):
+        yield InfoMetricFamily("seimigrate_run", "Information about the current run.", dict(self.about))
+        nodes = GaugeMetricFamily("seimigrate_nodes", "Nodes of the run by state.", labels=["state"])
+        for state, number in sorted(({PENDING: 0, IN_PROGRESS: 0} | progress.counts()).items()):
             nodes.add_metric([state], number)
         yield nodes
         yield self._stages(progress)
         restarts = sum(node.restarts for node in progress.nodes.values())
-        yield CounterMetricFamily("seimigrate_restarts", "Pods that were replaced.", restarts)
+        yield CounterMetricFamily("seimigrate_pod_replacements", "Pods replaced by the run.", restarts)
         yield from _fleet(progress)
 
     def _stages(self, progress: Progress) -> Metric:
         labels = ["namespace", "node", "stage", "direction"]
         seconds = GaugeMetricFamily(
-            "seimigrate_stage_seconds", "For how long a moving node is in its stage.", None, labels
+            "seimigrate_node_stage_duration_seconds", "Seconds a node has spent in its current stage.", None, labels
         )
         for node in progress.nodes.values():
-            if progress.state(node.key) == MOVING:
+            if progress.state(node.key) == IN_PROGRESS:
                 seconds.add_metric([*node.key.split("/", 1), node.stage, node.direction], self.now() - node.since)
         return seconds
 
@@ -52,15 +52,19 @@ def _fleet(progress: Progress) -> Iterator[Metric]:
     campaign = progress.campaign
     if campaign is None:
         return
-    yield GaugeMetricFamily("seimigrate_waves", "Waves of the run.", len(campaign.waves))
-    yield GaugeMetricFamily("seimigrate_wave", "The wave whose turn it is, from 1.", campaign.wave + 1)
-    yield GaugeMetricFamily("seimigrate_failed_nodes", "Failed nodes that count.", len(campaign.failed))
-    yield GaugeMetricFamily("seimigrate_paused", "Whether the run is paused.", bool(campaign.paused))
-    yield GaugeMetricFamily("seimigrate_stopped", "Whether the run stops.", bool(campaign.stopped))
+    yield GaugeMetricFamily("seimigrate_run_waves", "Number of waves of the run.", len(campaign.waves))
+    yield GaugeMetricFamily(
+        "seimigrate_run_current_wave", "Index of the current wave, starting at 1.", campaign.wave + 1
+    )
+    yield GaugeMetricFamily(
+        "seimigrate_run_failed_nodes", "Failed nodes counted against maxFailedNodes.", len(campaign.failed)
+    )
+    yield GaugeMetricFamily("seimigrate_run_paused", "1 if the run is paused.", bool(campaign.paused))
+    yield GaugeMetricFamily("seimigrate_run_stopping", "1 if the run is stopping.", bool(campaign.stopped))
 
 
 @contextmanager
-def served(port: int, metrics: RunMetrics) -> Iterator[int]:
+def serve_metrics(port: int, metrics: RunMetrics) -> Iterator[int]:
     """Serve metrics at ``/metrics`` meanwhile; gives the port (0: a free one). Raises ``UsageError`` if it is taken."""
     registry = CollectorRegistry()
     registry.register(metrics)

@@ -21,9 +21,9 @@ from kubernetes.client import Configuration
 from kubernetes.stream.ws_client import websocket_proxycare
 
 from seimigrate import __version__
-from seimigrate.adapters.answers import error_for
 from seimigrate.adapters.api import ApiCluster, Connection, path_of
-from seimigrate.domain.kinds import Kind
+from seimigrate.adapters.api_errors import error_for
+from seimigrate.domain.kube.kinds import Kind
 from seimigrate.engine.errors import ApiError, Forbidden, SeimigrateError, Unreachable
 from seimigrate.engine.ports import Response
 
@@ -65,7 +65,7 @@ class TokenSource:
             return self._token
 
 
-class ForwardedPods:
+class ForwardedPodClient:
     """The engine's port to pods; ``tokens`` gives the bearer token of authorised calls."""
 
     def __init__(self, connection: Connection, tokens: Callable[[], str] | None = None) -> None:

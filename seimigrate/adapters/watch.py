@@ -16,21 +16,21 @@ from typing import Any
 
 import urllib3
 
-from seimigrate.adapters.answers import Expired, error_for
 from seimigrate.adapters.api import Connection, list_with_version, path_of
-from seimigrate.domain.kinds import Kind, Object
+from seimigrate.adapters.api_errors import Expired, error_for
+from seimigrate.domain.kube.kinds import Kind, Object
 from seimigrate.engine.errors import ApiError, Forbidden, NotFound, SeimigrateError, Unauthorized
 
 WATCH_SECONDS = 60
 SILENCE_SECONDS = 75.0
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
-REFUSALS = 4
+MAX_REFUSALS = 4
 """So often in a row may a watch that once worked be forbidden: an API server that just started forbids at first."""
 
 Key = tuple[Kind, str, str]
 
 
-class WatchedView:
+class InformerCache:
     """The newest known state of all objects of some kinds, in some namespaces or (none named) in all.
 
     ``optional`` are kinds that the API server need not serve: then there are no objects of them. ``elsewhere`` are
@@ -60,10 +60,10 @@ class WatchedView:
             for kind in sorted(self._places, key=lambda each: each.name)
             for namespace in sorted(self._places[kind]) or [""]
         ]
-        shared = connection.fresh(len(places) + 1)
+        shared = connection.with_own_pool(len(places) + 1)
         self._watches = [_Watch(self, shared, kind, where, kind in frozenset(optional)) for kind, where in places]
 
-    def start(self) -> WatchedView:
+    def start(self) -> InformerCache:
         """Return when everything is listed; raises the first error, ``NotFound`` for a kind that is not served."""
         for watch in self._watches:
             watch.thread.start()
@@ -99,13 +99,13 @@ class WatchedView:
             objects = self._objects[kind]
             return [objects[key] for key in sorted(key for key in objects if namespace in ("", key[0]))]
 
-    def saw(self, kind: Kind, body: Object) -> None:
+    def observe(self, kind: Kind, body: Object) -> None:
         """Take in the answer to a write of ours, unless something newer is known or the kind is not watched."""
         places = self._places.get(kind)
         if places is not None and (not places or body["metadata"].get("namespace", "") in places):
-            self.took(kind, body)
+            self.on_event(kind, body)
 
-    def wait(self, seconds: float) -> None:
+    def wait_for_change(self, seconds: float) -> None:
         """Return when something has changed since the last call, at the latest after ``seconds``.
 
         Raises what ended a watch for good.
@@ -115,24 +115,24 @@ class WatchedView:
             self._noted = self._changes
             self._raise_failure()
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """Let whoever waits return."""
         with self._changed:
-            self._tell()
+            self._notify()
 
     # What the watches tell: from here on nothing is for the engine.
 
-    def took(self, kind: Kind, body: Object, *, deleted: bool = False) -> None:
+    def on_event(self, kind: Kind, body: Object, *, deleted: bool = False) -> None:
         """Take in one state of an object, if it is newer than what is known."""
         with self._changed:
-            if self._take(kind, body, deleted):
-                self._tell()
+            if self._store(kind, body, deleted):
+                self._notify()
 
-    def took_all(self, watch: _Watch, bodies: Sequence[Object], version: str) -> None:
+    def on_list(self, watch: _Watch, bodies: Sequence[Object], version: str) -> None:
         """Take in a whole list as of ``version``: what it lacks and nobody saw later is gone."""
         listed = {_key(watch.kind, body) for body in bodies}
         with self._changed:
-            changed = [self._take(watch.kind, body, False) for body in bodies]
+            changed = [self._store(watch.kind, body, False) for body in bodies]
             known = self._objects[watch.kind]
             for place in [place for place in known if watch.namespace in ("", place[0])]:
                 key = (watch.kind, *place)
@@ -142,16 +142,16 @@ class WatchedView:
                     changed.append(True)
             watch.listed = True
             if any(changed):
-                self._tell()
+                self._notify()
             self._changed.notify_all()
 
-    def failed(self, error: SeimigrateError) -> None:
+    def fail(self, error: SeimigrateError) -> None:
         """Make the next call raise this."""
         with self._changed:
             self._failure = self._failure or error
             self._changed.notify_all()
 
-    def _take(self, kind: Kind, body: Object, deleted: bool) -> bool:
+    def _store(self, kind: Kind, body: Object, deleted: bool) -> bool:
         key, version = _key(kind, body), int(body["metadata"]["resourceVersion"])
         if version <= self._versions.get(key, -1):
             return False
@@ -162,7 +162,7 @@ class WatchedView:
             self._objects[kind][key[1:]] = body
         return True
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._changes += 1
         self._changed.notify_all()
 
@@ -180,8 +180,10 @@ class WatchedView:
 class _Watch:
     """One kind in one namespace (``""``: all), and the thread that follows it."""
 
-    def __init__(self, view: WatchedView, connection: Connection, kind: Kind, namespace: str, optional: bool) -> None:
-        self.view = view
+    def __init__(
+        self, cache: InformerCache, connection: Connection, kind: Kind, namespace: str, optional: bool
+    ) -> None:
+        self.cache = cache
         self.connection = connection
         self.kind = kind
         self.namespace = namespace
@@ -220,13 +222,13 @@ class _Watch:
             except ApiError as error:
                 refusals = 0
                 if not self.listed:
-                    self.view.failed(error)
+                    self.cache.fail(error)
                     return
             except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError):
                 # The connection broke: urllib3 has many words for it, AttributeError if closed under its hands.
                 refusals = 0
             except Exception as error:  # a thread that dies silently would leave the view stale for ever
-                self.view.failed(ApiError(f"the watch of {self.kind.resource.plural} broke: {type(error).__name__}"))
+                self.cache.fail(ApiError(f"the watch of {self.kind.resource.plural} broke: {type(error).__name__}"))
                 return
             # A link that held for a while and then broke is no series of failures.
             failures = 0 if time.monotonic() - began > SILENCE_SECONDS else failures + 1
@@ -235,17 +237,17 @@ class _Watch:
     def _is_final(self, error: ApiError, refusals: int) -> bool:
         """Decide what a refusal means: an absent optional kind is nothing, any other is told when it lasts."""
         if isinstance(error, NotFound) and self.optional:
-            self.view.took_all(self, [], "0")
+            self.cache.on_list(self, [], "0")
             return True
-        if not self.listed or refusals >= REFUSALS:
-            self.view.failed(error)
+        if not self.listed or refusals >= MAX_REFUSALS:
+            self.cache.fail(error)
             return True
         return False
 
     def _list(self) -> None:
         bodies, version = list_with_version(self.connection, self.kind.resource, self.namespace)
         self.version = version
-        self.view.took_all(self, bodies, version)
+        self.cache.on_list(self, bodies, version)
 
     def _follow(self) -> None:
         """Watch once, until the server ends it; raises ``Expired`` when it cannot go on from here."""
@@ -274,7 +276,7 @@ class _Watch:
             code = int(body.get("code") or 500)
             raise error_for("GET", path, "", code, {}, json.dumps({**body, "kind": "Status"}).encode())
         if event["type"] != "BOOKMARK":
-            self.view.took(self.kind, body, deleted=event["type"] == "DELETED")
+            self.cache.on_event(self.kind, body, deleted=event["type"] == "DELETED")
         self.version = body["metadata"]["resourceVersion"]
 
 

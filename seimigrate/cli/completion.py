@@ -42,7 +42,7 @@ def prepare() -> None:
 
 def kubectl() -> int:
     """Answer kubectl, which asks ``kubectl_complete-seimigrate WORD…`` for the last of them (kubectl's plugins)."""
-    from seimigrate.cli.app import main
+    from seimigrate.cli.main import main
 
     os.environ[VARIABLE] = "complete_fish"  # a word, a tab and its help: as kubectl wants them, too
     os.environ["_TYPER_COMPLETE_FISH_ACTION"] = "get-args"

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from seimigrate.cli.completing import contexts, namespaces, nodes
-from seimigrate.domain.finding import Acceptance
-from seimigrate.domain.plan import Strategy
+from seimigrate.cli.completers import contexts, namespaces, nodes
+from seimigrate.domain.findings import AcceptedFindings
+from seimigrate.domain.plan.plan import Strategy
 
 DEFAULT_PLAN = "split-listeners"
 DEFAULT_ACCOUNT = "seimigrate-system/seimigrate"
-DEFAULT_LEASE_SECONDS = 15.0
+DEFAULT_LEASE_DURATION = 15.0
 
 
 class Format(StrEnum):
@@ -24,15 +24,15 @@ class Format(StrEnum):
     JSON = "json"
 
 
-class HoldBy(StrEnum):
+class HoldMethod(StrEnum):
     """What keeps the controller off while a node moves."""
 
-    JUDGE = "judge"
+    ADMISSION = "admission"
     NONE = "none"
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputOptions:
     """How to print."""
 
     output: Annotated[Format, typer.Option("-o", "--output", help="How to print results.")] = Format.TABLE
@@ -40,7 +40,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Connect:
+class ConnectionOptions:
     """Which cluster."""
 
     context: Annotated[
@@ -48,13 +48,13 @@ class Connect:
     ] = None
     kubeconfig: Annotated[str | None, typer.Option("--kubeconfig", metavar="FILE", help="The kubeconfig.")] = None
 
-    def words(self) -> list[str]:
+    def to_args(self) -> list[str]:
         """Give the options that say the same again."""
-        return [*_word("--context", self.context), *_word("--kubeconfig", self.kubeconfig)]
+        return [*_argument("--context", self.context), *_argument("--kubeconfig", self.kubeconfig)]
 
 
 @dataclass(frozen=True)
-class Target:
+class NodeSelection:
     """Which SeiNodes."""
 
     namespace: Annotated[
@@ -76,15 +76,15 @@ class Target:
         typer.Option("--node", metavar="NS/NAME", help="Only this SeiNode (can be repeated).", autocompletion=nodes),
     ] = field(default_factory=list)
 
-    def words(self) -> list[str]:
+    def to_args(self) -> list[str]:
         """Give the options that say the same again."""
         nodes = [word for node in self.node for word in ("--node", node)]
         everywhere = ["-A"] if self.all_namespaces else []
-        return [*_word("-n", self.namespace), *everywhere, *_word("-l", self.selector), *nodes]
+        return [*_argument("-n", self.namespace), *everywhere, *_argument("-l", self.selector), *nodes]
 
 
 @dataclass(frozen=True)
-class Guarded:
+class GuardSelection:
     """Which SeiNodes a guard looks after: all of a cluster, since whoever holds one wants it guarded."""
 
     namespace: Annotated[
@@ -114,7 +114,7 @@ RunbooksDir = Annotated[
 
 
 @dataclass(frozen=True)
-class PlanFile:
+class PlanOptions:
     """Which plan, and which runbooks bind its ways back."""
 
     plan: Annotated[
@@ -125,46 +125,46 @@ class PlanFile:
     ] = field(default_factory=list)
     runbooks: RunbooksDir = None
 
-    def words(self) -> list[str]:
+    def to_args(self) -> list[str]:
         """Give the options that say the same again."""
-        changed = _word("-f", self.plan if self.plan != DEFAULT_PLAN else None)
+        changed = _argument("-f", self.plan if self.plan != DEFAULT_PLAN else None)
         assigned = [word for assignment in self.set_ for word in ("--set", assignment)]
-        return [*changed, *assigned, *_word("--runbooks", self.runbooks)]
+        return [*changed, *assigned, *_argument("--runbooks", self.runbooks)]
 
 
 @dataclass(frozen=True)
-class Way:
+class ApplyOptions:
     """How to move forwards."""
 
     strategy: Annotated[
         Strategy | None, typer.Option("--strategy", help="Two restarts, one, or two for canaries alone.")
     ] = None
-    accept_unjudged_policy: Annotated[
-        bool, typer.Option("--accept-unjudged-policy", help="Go on where policies cannot be judged.")
+    accept_unknown_policies: Annotated[
+        bool, typer.Option("--accept-unknown-policies", help="Go on where policies cannot be judged.")
     ] = False
-    accept_policy_findings: Annotated[
-        bool, typer.Option("--accept-policy-findings", help="Go on though policies leave ports open or cut off.")
+    accept_policy_violations: Annotated[
+        bool, typer.Option("--accept-policy-violations", help="Go on though policies leave ports open or cut off.")
     ] = False
     canary: Annotated[
         str | None, typer.Option("--canary", metavar="NS/NAME", help="The node that goes first, before the plan's.")
     ] = None
 
     @property
-    def accepted(self) -> Acceptance:
+    def accepted_findings(self) -> AcceptedFindings:
         """Give in spite of which findings about policies to go on."""
-        if self.accept_policy_findings:
-            return Acceptance.FINDINGS
-        return Acceptance.UNJUDGED if self.accept_unjudged_policy else Acceptance.NOTHING
+        if self.accept_policy_violations:
+            return AcceptedFindings.VIOLATIONS
+        return AcceptedFindings.UNKNOWN if self.accept_unknown_policies else AcceptedFindings.NOTHING
 
-    def words(self) -> list[str]:
+    def to_args(self) -> list[str]:
         """Give the options that say the same again."""
-        unjudged = ["--accept-unjudged-policy"] if self.accept_unjudged_policy else []
-        findings = ["--accept-policy-findings"] if self.accept_policy_findings else []
-        return [*_word("--strategy", self.strategy), *unjudged, *findings, *_word("--canary", self.canary)]
+        unjudged = ["--accept-unknown-policies"] if self.accept_unknown_policies else []
+        findings = ["--accept-policy-violations"] if self.accept_policy_violations else []
+        return [*_argument("--strategy", self.strategy), *unjudged, *findings, *_argument("--canary", self.canary)]
 
 
 @dataclass(frozen=True)
-class Controller:
+class ControllerOptions:
     """Who the controller is."""
 
     controller_account: Annotated[
@@ -172,19 +172,19 @@ class Controller:
         typer.Option("--controller-account", metavar="NS/NAME", help="A ServiceAccount that the controller uses."),
     ] = None
 
-    def words(self) -> list[str]:
+    def to_args(self) -> list[str]:
         """Give the options that say the same again."""
-        return _word("--controller-account", self.controller_account)
+        return _argument("--controller-account", self.controller_account)
 
 
 @dataclass(frozen=True)
-class Acting:
+class RunOptions:
     """How to act."""
 
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
-    lease_seconds: Annotated[
-        float, typer.Option("--lease-seconds", min=1, metavar="S", help="How long the lock lasts unrenewed.")
-    ] = DEFAULT_LEASE_SECONDS
+    lease_duration: Annotated[
+        float, typer.Option("--lease-duration", min=1, metavar="S", help="How long the lock lasts unrenewed.")
+    ] = DEFAULT_LEASE_DURATION
     metrics_port: Annotated[
         int | None,
         typer.Option(
@@ -192,28 +192,28 @@ class Acting:
         ),
     ] = None
 
-    def words(self) -> list[str]:
+    def to_args(self) -> list[str]:
         """Give the options that say the same again; not ``--yes``, which is for one time."""
-        changed = self.lease_seconds != DEFAULT_LEASE_SECONDS
+        changed = self.lease_duration != DEFAULT_LEASE_DURATION
         port = None if self.metrics_port is None else str(self.metrics_port)
         return [
-            *_word("--lease-seconds", f"{self.lease_seconds:g}" if changed else None),
-            *_word("--metrics-port", port),
+            *_argument("--lease-duration", f"{self.lease_duration:g}" if changed else None),
+            *_argument("--metrics-port", port),
         ]
 
 
 @dataclass(frozen=True)
-class Calling:
+class SidecarAuthOptions:
     """With whose token the sidecars are called."""
 
     service_account: Annotated[
         str, typer.Option("--service-account", metavar="NS/NAME", help="Whose token the sidecars are called with.")
     ] = DEFAULT_ACCOUNT
 
-    def words(self) -> list[str]:
+    def to_args(self) -> list[str]:
         """Give the options that say the same again."""
-        return _word("--service-account", self.service_account if self.service_account != DEFAULT_ACCOUNT else None)
+        return _argument("--service-account", self.service_account if self.service_account != DEFAULT_ACCOUNT else None)
 
 
-def _word(option: str, value: str | None) -> list[str]:
+def _argument(option: str, value: str | None) -> list[str]:
     return [option, value] if value else []

@@ -32,7 +32,7 @@ class UsageError(SeimigrateError):
     """The words of the command are off."""
 
 
-class LockedByAnother(SeimigrateError):
+class LockHeld(SeimigrateError):
     """Somebody else's run holds the lock, or has taken ours over."""
 
 
@@ -60,7 +60,7 @@ class Unauthorized(ApiError):
     """The API server does not accept our credentials."""
 
 
-class Refused(ApiError):
+class EvictionBlocked(ApiError):
     """A disruption budget does not allow the eviction now."""
 
 

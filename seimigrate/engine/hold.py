@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from seimigrate.domain import holding
-from seimigrate.domain.kinds import CONTROLLER_MANAGER, Kind, Object
+from seimigrate.domain.kube.kinds import CONTROLLER_MANAGER, Kind, Object
+from seimigrate.domain.node import hold_policies
 from seimigrate.engine.errors import Conflict, Denied, SeimigrateError
-from seimigrate.engine.ports import Cluster, View
+from seimigrate.engine.ports import Cluster, ObjectCache
 
 WATCHED = (Kind.ADMISSION_POLICY, Kind.ADMISSION_BINDING, Kind.DEPLOYMENT)
 
@@ -29,23 +29,25 @@ def find_accounts(deployments: Sequence[Object], given: str | None) -> list[str]
 
 def accounts_of(deployments: Iterable[Object], given: str | None) -> list[str]:
     """Give the user names of the controllers: of their Deployments, and the one given as ``NAMESPACE/NAME``."""
-    found = {holding.account_of(deployment) for deployment in deployments if holding.is_controller(deployment)}
+    found = {
+        hold_policies.account_of(deployment) for deployment in deployments if hold_policies.is_controller(deployment)
+    }
     return sorted(found.union(named_account(given)))
 
 
 def named_account(given: str | None) -> list[str]:
     """Give the user name of a ServiceAccount that is given as ``NAMESPACE/NAME``, none if none is given."""
-    return [holding.user_name(*given.split("/"))] if given is not None else []
+    return [hold_policies.user_name(*given.split("/"))] if given is not None else []
 
 
-class HoldKeeper:
+class HoldManager:
     """Keeps the policies for a set of controller accounts."""
 
-    def __init__(self, cluster: Cluster, view: View, accounts: list[str]) -> None:
+    def __init__(self, cluster: Cluster, cache: ObjectCache, accounts: list[str]) -> None:
         self._cluster = cluster
-        self._view = view
+        self._view = cache
         self._accounts = accounts
-        self._wanted = holding.policies(accounts)
+        self._wanted = hold_policies.policies(accounts)
 
     @property
     def accounts(self) -> Sequence[str]:
@@ -59,19 +61,19 @@ class HoldKeeper:
             for _ in range(5):
                 found = self._cluster.get(kind, "", name)
                 if found is not None and found["spec"] == wanted["spec"]:
-                    self._view.saw(kind, found)
+                    self._view.observe(kind, found)
                     break
                 try:
-                    self._view.saw(kind, self._put(kind, found, wanted))
+                    self._view.observe(kind, self._ensure(kind, found, wanted))
                 except Conflict:
                     continue
 
-    def _put(self, kind: Kind, found: Object | None, wanted: Object) -> Object:
+    def _ensure(self, kind: Kind, found: Object | None, wanted: Object) -> Object:
         if found is None:
             return self._cluster.create(kind, wanted)
         return self._cluster.replace(kind, {**wanted, "metadata": found["metadata"]})
 
-    def problem(self) -> str:
+    def error(self) -> str:
         """Say what of the hold is not as it must be, empty if all is."""
         for kind, wanted in self._wanted:
             name = wanted["metadata"]["name"]
@@ -81,11 +83,11 @@ class HoldKeeper:
             if found.get("spec") != wanted["spec"]:
                 return f"{kind.resource.kind} {name} was changed"
         for deployment in self._view.list(Kind.DEPLOYMENT):
-            if holding.is_controller(deployment) and holding.account_of(deployment) not in self._accounts:
-                return f"the controller writes as {holding.account_of(deployment)} now"
+            if hold_policies.is_controller(deployment) and hold_policies.account_of(deployment) not in self._accounts:
+                return f"the controller writes as {hold_policies.account_of(deployment)} now"
         return ""
 
-    def prove(self, statefulset: Object, service: Object | None) -> bool:
+    def verify(self, statefulset: Object, service: Object | None) -> bool:
         """See whether changes of a node's objects under the controller's field manager are denied.
 
         They are dry runs: nothing changes if they are not. Two are sent of each, since each API server has its own
@@ -110,7 +112,7 @@ class HoldKeeper:
                 dry_run=True,
             )
         except Denied as denied:
-            if holding.DENIAL not in denied.message:
+            if hold_policies.DENIAL not in denied.message:
                 raise
             return True
         return False
@@ -135,10 +137,10 @@ class NoHold:
     def install(self) -> None:
         """Do nothing."""
 
-    def problem(self) -> str:
+    def error(self) -> str:
         """Find nothing."""
         return ""
 
-    def prove(self, statefulset: Object, service: Object | None) -> bool:
+    def verify(self, statefulset: Object, service: Object | None) -> bool:
         """Prove nothing: the machine does not ask."""
         return True

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 
-from seimigrate.domain import record as records
 from seimigrate.domain.fleet.campaign import Campaign
-from seimigrate.domain.kinds import JOURNAL_PREFIX, MIGRATION_LABEL, RUN_NAME, SYSTEM_NAMESPACE, Kind, Object
-from seimigrate.domain.record import BadRecord, Record, first_of
-from seimigrate.engine.errors import Conflict, LockedByAnother, SeimigrateError, Unreachable
+from seimigrate.domain.kube.kinds import JOURNAL_PREFIX, MIGRATION_LABEL, RUN_NAME, SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.domain.node import record as records
+from seimigrate.domain.node.record import InvalidRecord, Record, first_error
+from seimigrate.engine.errors import Conflict, LockHeld, SeimigrateError, Unreachable
 from seimigrate.engine.ports import Cluster
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -40,7 +40,7 @@ def read(config_map: Object) -> Record:
         )
     try:
         record = records.parse(config_map.get("data", {}).get(KEY, ""))
-    except BadRecord as error:
+    except InvalidRecord as error:
         raise SeimigrateError(
             f"{where}, the journal of a node, is damaged: {error}",
             hint=f"look at it ({look} -o yaml) and restore it; without it the node's way back is unknown",
@@ -91,7 +91,7 @@ class Journal:
         return record
 
 
-MOVING = "moving"
+IN_PROGRESS = "in-progress"
 """What the run's record says of a node that is on its way."""
 
 
@@ -112,13 +112,13 @@ class RunRecord:
     nodes: dict[str, str] = field(default_factory=dict)
     namespaces: tuple[str, ...] = ("",)
     campaign: Campaign | None = None
-    code: int | None = None
+    exit_code: int | None = None
     version: int = 1
 
     @property
-    def moving(self) -> list[str]:
+    def in_progress(self) -> list[str]:
         """Give the nodes on their way."""
-        return [key for key, state in self.nodes.items() if state == MOVING]
+        return [key for key, state in self.nodes.items() if state == IN_PROGRESS]
 
     def is_of(self, job: str) -> bool:
         """Tell whether the campaign was begun by a Job's pod, from the saved plan with this digest."""
@@ -127,7 +127,7 @@ class RunRecord:
     @property
     def is_unfinished_job(self) -> bool:
         """Tell whether this is a Job's, which leaves something for its next pod to go on with."""
-        return self.campaign is not None and self.campaign.job != "" and self.campaign.unfinished(self.moving)
+        return self.campaign is not None and self.campaign.job != "" and self.campaign.unfinished(self.in_progress)
 
 
 _READER = TypeAdapter(RunRecord)
@@ -148,7 +148,7 @@ class RunJournal:
         try:
             record = _READER.validate_json(self._known.get("data", {}).get(KEY, ""))
         except ValidationError as error:
-            raise _damaged(first_of(error)) from None
+            raise _damaged(first_error(error)) from None
         if record.version != 1:
             raise _damaged(f"version {record.version!r}")
         return record
@@ -196,7 +196,7 @@ def _write(cluster: Cluster, known: Object | None, body: Object) -> Object:
         if found is not None and not is_journal(found):
             read(found)  # tells whose it is
         where = f"{body['metadata']['namespace']}/{body['metadata']['name']}"
-        raise LockedByAnother(
+        raise LockHeld(
             f"journal {where} was written by somebody else meanwhile",
             hint="see who runs: seimigrate status",
         ) from error

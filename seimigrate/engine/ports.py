@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from seimigrate.domain.gates import Token
-from seimigrate.domain.kinds import Kind, Object
+from seimigrate.domain.kube.kinds import Kind, Object
+from seimigrate.domain.plan.gates import Token
 
 JsonPatch = Sequence[Mapping[str, Any]]
 """JSON Patch operations (RFC 6902), as plain dicts."""
@@ -60,7 +60,7 @@ class Cluster(Protocol):
         """Evict a pod; raises ``Refused`` if no disruption budget allows it now, ``Conflict`` as delete."""
 
 
-class View(Protocol):
+class ObjectCache(Protocol):
     """What the cluster shows, kept fresh by one watch a kind for the whole run."""
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
@@ -69,13 +69,13 @@ class View(Protocol):
     def list(self, kind: Kind, namespace: str = "") -> Sequence[Object]:
         """Give the newest known state of all objects of a kind in a namespace (``""``: all)."""
 
-    def saw(self, kind: Kind, body: Object) -> None:
+    def observe(self, kind: Kind, body: Object) -> None:
         """Take in the answer to a write of ours, so that it is seen before the watch tells of it."""
 
-    def wait(self, seconds: float) -> None:
+    def wait_for_change(self, seconds: float) -> None:
         """Return when something has changed since the last call, at the latest after ``seconds``."""
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """Let whoever waits return: something has changed that no watch tells of. May be called by any thread."""
 
 
@@ -87,7 +87,7 @@ class Response:
     body: str
 
 
-class Pods(Protocol):
+class PodClient(Protocol):
     """HTTP calls to a pod's own loopback by port-forward, past every NetworkPolicy."""
 
     def call(
@@ -111,7 +111,7 @@ class Pods(Protocol):
         """
 
 
-class Web(Protocol):
+class HttpClient(Protocol):
     """GET requests for the gates, with a token of their own where they have one; redirects are not followed."""
 
     def get(self, url: str, *, token: Token | None, timeout: float) -> Response:

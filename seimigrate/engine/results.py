@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seimigrate.domain.checks import Blocker
 from seimigrate.domain.fleet.campaign import has_failed
-from seimigrate.domain.record import Outcome, Record
+from seimigrate.domain.node.preflight import Blocker
+from seimigrate.domain.node.record import Outcome, Record
 
 Key = tuple[str, str]
 """A node's namespace and name."""
@@ -20,7 +20,7 @@ class Result:
     name: str
     record: Record | None = None
     blockers: tuple[Blocker, ...] = ()
-    nothing_to_do: bool = False
+    unchanged: bool = False
 
     @property
     def outcome(self) -> Outcome | None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from seimigrate.domain.record import Record
-from seimigrate.engine.books import Books
-from seimigrate.engine.brake import Brake, without_campaign
-from seimigrate.engine.convoy import Convoy
-from seimigrate.engine.crew import HANDS
-from seimigrate.engine.drive import PACE
+from seimigrate.domain.node.record import Record
+from seimigrate.engine.executor import MAX_WORKERS
+from seimigrate.engine.fleet_loop import POLL_INTERVAL
+from seimigrate.engine.in_flight import InFlightNodes
+from seimigrate.engine.node_worker import Ports
 from seimigrate.engine.results import Key, Result
-from seimigrate.engine.runner import Ports
+from seimigrate.engine.run_control import ControlServer, reject_unsupported
+from seimigrate.engine.run_store import RunStore
 
-Begin = Callable[[Key], Result | Record]
+StartNode = Callable[[Key], Result | Record]
 """Gives the record with which a node sets out, or how it came out without setting out."""
 Room = Callable[[], Callable[[Key], bool]]
 """Looks at what there is room for now; what it gives tells of a node whether it may be the next one."""
@@ -28,9 +28,9 @@ class Turns:
     """
 
     ports: Ports
-    convoy: Convoy
-    brake: Brake
-    books: Books
+    in_flight: InFlightNodes
+    control: ControlServer
+    store: RunStore
     settle: Callable[[], None]
     meanwhile: Callable[[], None]
     left: Callable[[], bool]
@@ -41,13 +41,13 @@ class Turns:
         self._waiting: list[Key] = []
         self._results: dict[str, Result] = {}
 
-    def carry(self, keys: Sequence[Key], begin: Begin, last: Callable[[Result], bool]) -> list[Result]:
+    def carry(self, keys: Sequence[Key], begin: StartNode, last: Callable[[Result], bool]) -> list[Result]:
         """Carry nodes until ``last`` says of a result that no other one follows; give the results in order."""
         self._waiting, due = [*keys], 0.0
-        while self._waiting or self.convoy.moving:
+        while self._waiting or self.in_flight.in_progress:
             if self._waiting and self.ports.clock.now() >= due:
                 self._set_out(begin, last)
-                due = self.ports.clock.now() + PACE
+                due = self.ports.clock.now() + POLL_INTERVAL
             self._step()
             if self._collect(last):
                 due = 0.0
@@ -56,7 +56,7 @@ class Turns:
                 break
         return [self._results[key] for key in ("/".join(each) for each in keys) if key in self._results]
 
-    def _set_out(self, begin: Begin, last: Callable[[Result], bool]) -> None:
+    def _set_out(self, begin: StartNode, last: Callable[[Result], bool]) -> None:
         """Let those set out for whom there is room."""
         may = self._room()
         for key in tuple(self._waiting):
@@ -67,8 +67,8 @@ class Turns:
             self._waiting.remove(key)
             begun = begin(key)
             if isinstance(begun, Record):
-                self.books.set_out(begun.key)
-                self.convoy.add(begun)
+                self.store.mark_in_progress(begun.key)
+                self.in_flight.add(begun)
                 may = self._room()
             else:
                 self._came_out("/".join(key), begun, last)
@@ -76,15 +76,15 @@ class Turns:
     def _room(self) -> Callable[[Key], bool]:
         if self.room is not None:
             return self.room()
-        free = len(self.convoy.moving) < HANDS
+        free = len(self.in_flight.in_progress) < MAX_WORKERS
         return lambda _: free
 
     def _collect(self, last: Callable[[Result], bool]) -> bool:
         """Take in who came to an end; tell whether anybody did."""
-        ended = self.convoy.collect()
+        ended = self.in_flight.collect_finished()
         for record in ended:
             self._came_out(record.key, Result(record.namespace, record.name, record=record), last)
-            self.books.ended(record.key, record)
+            self.store.mark_finished(record.key, record)
         return bool(ended)
 
     def _came_out(self, key: str, result: Result, last: Callable[[Result], bool]) -> None:
@@ -94,9 +94,12 @@ class Turns:
 
     def _step(self) -> None:
         """Let each node do its next step; answer wishes, that there is no campaign; wait if nothing is to be done."""
-        if asked := self.brake.heard():
-            self.brake.answer(without_campaign(asked))
+        if asked := self.control.pending_requests():
+            self.control.reply(reject_unsupported(asked))
         self.meanwhile()
-        self.convoy.go_on()
-        if self.convoy.moving and (seconds := min(self.convoy.rests_until() - self.ports.clock.now(), 1.0)) > 0:
-            self.ports.view.wait(seconds)
+        self.in_flight.start_due_steps()
+        if (
+            self.in_flight.in_progress
+            and (seconds := min(self.in_flight.idle_until() - self.ports.clock.now(), 1.0)) > 0
+        ):
+            self.ports.cache.wait_for_change(seconds)

@@ -55,7 +55,7 @@ def explain(error: ErrorDetails, data: object, places: Places) -> Problem:
         return Problem(
             places.of(path), path, _unknown_value(_value(path, data), _quoted(error["ctx"]["expected_tags"]))
         )
-    say = _SAYINGS.get(kind)
+    say = _MESSAGES.get(kind)
     value = _value(path, data)
     message = say(value, error.get("ctx", {}), path) if say is not None else "is not valid here"
     return Problem(places.of(path), path, message)
@@ -65,10 +65,10 @@ def _tag(error: ErrorDetails) -> str:
     return str(error["ctx"]["discriminator"]).strip("'")
 
 
-Saying = Callable[[Any, Mapping[str, Any], Path], str]
+Message = Callable[[Any, Mapping[str, Any], Path], str]
 
 
-def _must_be(what: str) -> Saying:
+def _must_be(what: str) -> Message:
     def say(value: Any, _: Mapping[str, Any], __: Path) -> str:
         return f"must be {what}, not {_what(value)}"
 
@@ -86,7 +86,7 @@ def _pattern(value: Any, _: Mapping[str, Any], path: Path) -> str:
     return f"must be {_PATTERNS.get(key, 'written differently')}, not {_what(value)}"
 
 
-_SAYINGS: Mapping[str, Saying] = {
+_MESSAGES: Mapping[str, Message] = {
     "amount": _must_be('a whole number from 1, or a percentage like "25%"'),
     "bool_type": _must_be("true or false"),
     "dict_type": _must_be("a mapping"),

@@ -9,16 +9,16 @@ from pathlib import Path as FilePath
 from pydantic import ValidationError
 
 from seimigrate import resources
-from seimigrate.domain.plan import Plan
+from seimigrate.domain.plan.plan import Plan
 from seimigrate.planfile.explain import explain
 from seimigrate.planfile.overrides import override
 from seimigrate.planfile.problems import Path, Place, PlanError, Problem, short, suggest
 from seimigrate.planfile.rules import check_rules
 from seimigrate.planfile.tree import Tree, read_tree
 
-_MOST_BYTES = 1 << 20
+_MAX_BYTES = 1 << 20
 _HINT = "the format: seimigrate schema"
-_ANOTHER = "name a plan file, or the plan that came along: -f split-listeners"
+_HINT_OTHER_PLAN = "name a plan file, or the plan that came along: -f split-listeners"
 
 
 def load_plan(text: str, source: str, overrides: Sequence[str] = ()) -> Plan:
@@ -46,12 +46,12 @@ def read_plan(reference: str, overrides: Sequence[str] = ()) -> Plan:
     source = short(str(reference), 200) or '""'
     try:
         with file.open("rb") as stream:
-            data = stream.read(_MOST_BYTES + 1)
+            data = stream.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a file name"
         raise _unreadable(source, f"cannot be read: {reason}") from error
-    if len(data) > _MOST_BYTES:
-        raise _unreadable(source, f"has more than {_MOST_BYTES} bytes")
+    if len(data) > _MAX_BYTES:
+        raise _unreadable(source, f"has more than {_MAX_BYTES} bytes")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -59,7 +59,7 @@ def read_plan(reference: str, overrides: Sequence[str] = ()) -> Plan:
         column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
         place = Place(source, before.count(b"\n") + 1, column)
         problem = Problem(place, (), f"byte 0x{data[error.start]:02x} is not UTF-8")
-        raise PlanError(source, [problem], hint=_ANOTHER) from error
+        raise PlanError(source, [problem], hint=_HINT_OTHER_PLAN) from error
     return load_plan(text, source, overrides)
 
 
@@ -80,7 +80,7 @@ def _find(reference: str) -> FilePath:
 
 
 def _unreadable(source: str, message: str) -> PlanError:
-    return PlanError(source, [Problem(Place(source), (), message)], hint=_ANOTHER)
+    return PlanError(source, [Problem(Place(source), (), message)], hint=_HINT_OTHER_PLAN)
 
 
 def _validate(tree: Tree) -> tuple[Plan | None, list[Problem]]:

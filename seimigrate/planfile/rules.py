@@ -13,16 +13,16 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from seimigrate.domain.gates import At
-from seimigrate.domain.images import accepted, parse_image
-from seimigrate.domain.model import Model
-from seimigrate.domain.network.addresses import span
-from seimigrate.domain.plan import Containers, LabelSelector, Peer, Ports, Sidecars, StageName
+from seimigrate.domain.plan.base import Model
+from seimigrate.domain.plan.gates import GateTarget
+from seimigrate.domain.plan.images import accepted, parse_image
+from seimigrate.domain.plan.plan import Containers, LabelSelector, Peer, Ports, Sidecars, StageName
+from seimigrate.domain.verify.network.ip_ranges import range_of
 from seimigrate.planfile.problems import Path, Places, Problem
 
 M = TypeVar("M", bound=Model)
-Complaint = tuple[Path, str]
-Sound = Callable[[Path], bool]
+Violation = tuple[Path, str]
+IsValid = Callable[[Path], bool]
 """Tells whether the schema found nothing wrong at a path or below it."""
 
 _CHANGING = (StageName.EXPOSE, StageName.PROBES, StageName.ENFORCE)
@@ -31,12 +31,12 @@ _CHANGING = (StageName.EXPOSE, StageName.PROBES, StageName.ENFORCE)
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 
-def check_rules(data: Any, places: Places, sound: Sound) -> list[Problem]:
+def check_rules(data: Any, places: Places, sound: IsValid) -> list[Problem]:
     """Give what the rules find in the data of a plan file."""
-    return [Problem(places.of(path), path, message) for path, message in _complaints(data, sound)]
+    return [Problem(places.of(path), path, message) for path, message in _violations(data, sound)]
 
 
-def _complaints(data: Any, sound: Sound) -> Iterator[Complaint]:
+def _violations(data: Any, sound: IsValid) -> Iterator[Violation]:
     if not isinstance(data, dict):
         return
     if data.get("version") is True:
@@ -57,9 +57,9 @@ def _complaints(data: Any, sound: Sound) -> Iterator[Complaint]:
                 yield ("stages", index, "transforms"), told
 
 
-def _read(model: type[M], data: Any, path: Path, sound: Sound) -> M | None:
+def _read(model: type[M], data: Any, path: Path, sound: IsValid) -> M | None:
     """Read a mapping, keys that nobody knows left out; ``None`` where anything that counts is off."""
-    if not isinstance(data, dict) or not _stands(path, sound):
+    if not isinstance(data, dict) or not _container_valid(path, sound):
         return None
     known = {field.alias or name for name, field in model.model_fields.items()}
     if not all(sound((*path, key)) for key in data if key in known):
@@ -70,12 +70,12 @@ def _read(model: type[M], data: Any, path: Path, sound: Sound) -> M | None:
         return None
 
 
-def _stands(path: Path, sound: Sound) -> bool:
+def _container_valid(path: Path, sound: IsValid) -> bool:
     """Tell whether nothing is wrong with a value itself or around it, whatever is wrong inside."""
     return sound((*path, "?"))
 
 
-def _elements(data: Any, key: str, path: Path, sound: Sound) -> Iterator[tuple[Path, Any]]:
+def _elements(data: Any, key: str, path: Path, sound: IsValid) -> Iterator[tuple[Path, Any]]:
     """Give the elements of a list with which nothing is wrong, each with its path."""
     found = data.get(key) if isinstance(data, dict) else None
     for index, element in enumerate(found if isinstance(found, list) else []):
@@ -92,7 +92,7 @@ def _stage_name(stage: Any) -> StageName | None:
 # -------------------------------------------------- stages
 
 
-def _order(names: Sequence[StageName | None]) -> Iterator[Complaint]:
+def _order(names: Sequence[StageName | None]) -> Iterator[Violation]:
     """Every stage once, in the one order that there is. ``None`` is a stage whose name is off."""
     first: dict[StageName, int] = {}
     for index, name in enumerate(names):
@@ -104,18 +104,21 @@ def _order(names: Sequence[StageName | None]) -> Iterator[Complaint]:
     if None not in names:
         for name in StageName:
             if name not in first:
-                yield ("stages",), f'stage "{name}" is missing: it belongs {_neighbours(name)}'
+                yield ("stages",), f'stage "{name}" is missing: it belongs {_expected_position(name)}'
 
 
-def _misplaced(first: dict[StageName, int]) -> Iterator[Complaint]:
+def _misplaced(first: dict[StageName, int]) -> Iterator[Violation]:
     there = list(first)
-    kept = _longest_rise([name.position for name in there])
+    kept = _longest_increasing_subsequence([name.position for name in there])
     for name in there:
         if name.position not in kept:
-            yield ("stages", first[name], "stage"), f'stage "{name}" is misplaced: it belongs {_neighbours(name)}'
+            yield (
+                ("stages", first[name], "stage"),
+                f'stage "{name}" is misplaced: it belongs {_expected_position(name)}',
+            )
 
 
-def _longest_rise(positions: Sequence[int]) -> list[int]:
+def _longest_increasing_subsequence(positions: Sequence[int]) -> list[int]:
     """Give a longest rising subsequence: the fewest stages are called misplaced."""
     best: list[list[int]] = []
     for position in positions:
@@ -124,7 +127,7 @@ def _longest_rise(positions: Sequence[int]) -> list[int]:
     return max(best, key=len, default=[])
 
 
-def _neighbours(name: StageName) -> str:
+def _expected_position(name: StageName) -> str:
     order = list(StageName)
     if name.position == 0:
         return f'before "{order[1]}"'
@@ -136,7 +139,7 @@ def _neighbours(name: StageName) -> str:
 # -------------------------------------------------- parameters
 
 
-def _parameters(data: Any, sound: Sound) -> Iterator[Complaint]:
+def _parameters(data: Any, sound: IsValid) -> Iterator[Violation]:
     """Check each part of the parameters that is there; what is left out has a default that is sound."""
     if not isinstance(data, dict):
         return
@@ -150,7 +153,7 @@ def _parameters(data: Any, sound: Sound) -> Iterator[Complaint]:
     yield from _access((*path, "access"), data.get("access"), sound)
 
 
-def _containers(path: Path, data: Any, sound: Sound) -> Iterator[Complaint]:
+def _containers(path: Path, data: Any, sound: IsValid) -> Iterator[Violation]:
     given = data if isinstance(data, dict) else {}
     names = {**Containers().model_dump(by_alias=True), **given}
     seen: dict[str, str] = {}
@@ -166,7 +169,7 @@ def _containers(path: Path, data: Any, sound: Sound) -> Iterator[Complaint]:
         seen.setdefault(name, key)
 
 
-def _health_paths(path: Path, data: Any, sound: Sound) -> Iterator[Complaint]:
+def _health_paths(path: Path, data: Any, sound: IsValid) -> Iterator[Violation]:
     if data.get("healthPaths") == []:
         yield path, "must name at least one path"
     seen: set[str] = set()
@@ -178,13 +181,13 @@ def _health_paths(path: Path, data: Any, sound: Sound) -> Iterator[Complaint]:
         seen.add(health_path)
 
 
-def _sidecars(path: Path, data: Any, sound: Sound) -> Iterator[Complaint]:
+def _sidecars(path: Path, data: Any, sound: IsValid) -> Iterator[Violation]:
     if not isinstance(data, dict):
         return
-    listed = data.get("accepted")
+    listed = data.get("supported")
     for index, entry in enumerate(listed if isinstance(listed, list) else []):
-        place = (*path, "accepted", index)
-        if not isinstance(entry, dict) or not _stands(place, sound):
+        place = (*path, "supported", index)
+        if not isinstance(entry, dict) or not _container_valid(place, sound):
             continue
         given = [key for key in ("digest", "tag", "minimumVersion") if entry.get(key) is not None]
         if len(given) != 1:
@@ -199,12 +202,12 @@ def _sidecars(path: Path, data: Any, sound: Sound) -> Iterator[Complaint]:
         yield (*path, "image"), "is not an image reference: repository, then :tag, @sha256:... or both"
         return
     sidecars = _read(Sidecars, data, path, sound)
-    if sidecars is not None and not accepted(image, sidecars.accepted):
-        why = "no entry of sidecars.accepted matches it" if sidecars.accepted else "sidecars.accepted is empty"
+    if sidecars is not None and not accepted(image, sidecars.supported):
+        why = "no entry of sidecars.supported matches it" if sidecars.supported else "sidecars.supported is empty"
         yield (*path, "image"), f"is not known to split its listeners: {why}"
 
 
-def _access(path: Path, data: Any, sound: Sound) -> Iterator[Complaint]:
+def _access(path: Path, data: Any, sound: IsValid) -> Iterator[Violation]:
     for key in ("clients", "monitoring"):
         listed = data.get(key) if isinstance(data, dict) else None
         for index, entry in enumerate(listed if isinstance(listed, list) else []):
@@ -216,7 +219,7 @@ def _access(path: Path, data: Any, sound: Sound) -> Iterator[Complaint]:
             yield place, "is none of system:serviceaccount:NAMESPACE:NAME, user:NAME, group:NAME"
 
 
-def _peer(path: Path, peer: Peer) -> Iterator[Complaint]:
+def _peer(path: Path, peer: Peer) -> Iterator[Violation]:
     chosen = peer.namespace_selector or peer.pod_selector
     if chosen is None and peer.ip_block is None:
         yield path, "means nobody: it needs a namespaceSelector, a podSelector or an ipBlock"
@@ -228,12 +231,12 @@ def _peer(path: Path, peer: Peer) -> Iterator[Complaint]:
         excepted = enumerate(peer.ip_block.except_)
         for place, cidr in (("cidr",), peer.ip_block.cidr), *((("except", i), each) for i, each in excepted):
             try:
-                span(cidr)
+                range_of(cidr)
             except ValueError:
                 yield (*path, "ipBlock", *place), "is no block of addresses like 10.0.0.0/8"
 
 
-def _selector(path: Path, selector: LabelSelector | None) -> Iterator[Complaint]:
+def _selector(path: Path, selector: LabelSelector | None) -> Iterator[Violation]:
     for index, expression in enumerate(selector.match_expressions if selector else ()):
         place = (*path, "matchExpressions", index, "values")
         if expression.operator in ("In", "NotIn") and not expression.values:
@@ -245,7 +248,7 @@ def _selector(path: Path, selector: LabelSelector | None) -> Iterator[Complaint]
 # -------------------------------------------------- fleet
 
 
-def _fleet(data: Any, sound: Sound) -> Iterator[Complaint]:
+def _fleet(data: Any, sound: IsValid) -> Iterator[Violation]:
     """Waves grow: numbers among themselves, and percentages among themselves."""
     if isinstance(data, dict) and data.get("waves") == []:
         yield ("fleet", "waves"), "must have at least one size"
@@ -261,7 +264,7 @@ def _fleet(data: Any, sound: Sound) -> Iterator[Complaint]:
 # -------------------------------------------------- gates
 
 
-def _gates(data: Any, sound: Sound) -> Iterator[Complaint]:
+def _gates(data: Any, sound: IsValid) -> Iterator[Violation]:
     first: dict[str, int] = {}
     for index, gate in enumerate(data if isinstance(data, list) else []):
         path: Path = ("gates", index)
@@ -272,14 +275,14 @@ def _gates(data: Any, sound: Sound) -> Iterator[Complaint]:
             if name in first:
                 yield (*path, "name"), f"is the name of gates[{first[name]}] too: each gate needs its own"
             first.setdefault(name, index)
-        if gate.get("when") == []:
-            yield (*path, "when"), "must have canary, wave or both"
-        at = _read(At, gate.get("at"), (*path, "at"), sound)
+        if gate.get("after") == []:
+            yield (*path, "after"), "must have canary, wave or both"
+        at = _read(GateTarget, gate.get("target"), (*path, "target"), sound)
         if at is not None:
-            yield from _at((*path, "at"), at)
+            yield from _gate_target((*path, "target"), at)
 
 
-def _at(path: Path, at: At) -> Iterator[Complaint]:
+def _gate_target(path: Path, at: GateTarget) -> Iterator[Violation]:
     given = at.model_dump(exclude_none=True, include={"url", "service", "pod"})
     if len(given) != 1:
         yield path, f"must have exactly one of url, service, pod; it has {' and '.join(given) or 'none'}"
@@ -295,7 +298,7 @@ def _at(path: Path, at: At) -> Iterator[Complaint]:
             yield (*path, "token"), f"must have exactly one of file, env; it has {' and '.join(where) or 'none'}"
 
 
-def _url(path: Path, text: str, *, with_token: bool) -> Iterator[Complaint]:
+def _url(path: Path, text: str, *, with_token: bool) -> Iterator[Violation]:
     try:
         url = urlsplit(text)
         host, _ = url.hostname, url.port

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from seimigrate.domain import savedplan
-from seimigrate.domain.savedplan import BadSavedPlan, SavedPlan
+from seimigrate.domain.fleet import saved_plan
+from seimigrate.domain.fleet.saved_plan import InvalidSavedPlan, SavedPlan
 from seimigrate.engine.errors import SeimigrateError, UsageError
 from seimigrate.planfile.problems import short
 
-_MOST_BYTES = 256 << 20
+_MAX_BYTES = 256 << 20
 """Far more than ten thousand nodes need."""
 
 
@@ -34,13 +34,13 @@ def read_saved(file: str) -> SavedPlan:
     """Read a saved plan; raises ``UsageError`` if it is none, or damaged."""
     try:
         with Path(file).open("rb") as stream:
-            text = stream.read(_MOST_BYTES).decode()
+            text = stream.read(_MAX_BYTES).decode()
     except (OSError, ValueError) as error:
         hint = "save one: seimigrate plan --out FILE"
         raise UsageError(f"the saved plan {_named(file)} cannot be read: {_why(error)}", hint=hint) from None
     try:
-        return savedplan.parse(text)
-    except BadSavedPlan as error:
+        return saved_plan.parse(text)
+    except InvalidSavedPlan as error:
         raise UsageError(
             f"{_named(file)} is no saved plan that can be applied: {error}",
             hint="save it anew: seimigrate plan --out FILE",

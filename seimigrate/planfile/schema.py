@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from seimigrate.domain.plan import Plan
+from seimigrate.domain.plan.plan import Plan
 from seimigrate.planfile.problems import Path
 
 Schema = dict[str, Any]

@@ -18,9 +18,9 @@ from seimigrate.planfile.problems import Path, Place, Places, Problem, short
 Value = Any
 """None, a bool, int, float or str, a list of values, or a dict of them by str."""
 
-_MOST_CHARACTERS = 1 << 20
-_MOST_LEVELS = 24
-_MOST_DIGITS = 18
+_MAX_CHARACTERS = 1 << 20
+_MAX_LEVELS = 24
+_MAX_DIGITS = 18
 
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _OLD = yaml.SafeLoader.yaml_implicit_resolvers
@@ -127,8 +127,8 @@ class _Reader:
         self._add(event, value, broken=problem)
 
     def _collection(self, event: Any) -> None:
-        if len(self.open) >= _MOST_LEVELS:
-            self._stop(self._place(event), f"is nested more than {_MOST_LEVELS} levels deep")
+        if len(self.open) >= _MAX_LEVELS:
+            self._stop(self._place(event), f"is nested more than {_MAX_LEVELS} levels deep")
         value: Value = [] if isinstance(event, yaml.SequenceStartEvent) else {}
         if self._is_key():
             self._problem(event, self.open[-1].path, "a key must be plain text")
@@ -188,8 +188,8 @@ class _Reader:
     # -------------------------------------------------- problems
 
     def _check_characters(self) -> None:
-        if len(self.text) > _MOST_CHARACTERS:
-            self._stop(Place(self.tree.places.source), f"has more than {_MOST_CHARACTERS} characters")
+        if len(self.text) > _MAX_CHARACTERS:
+            self._stop(Place(self.tree.places.source), f"has more than {_MAX_CHARACTERS} characters")
         bad = _BAD_CHARACTER.search(self.text)
         if bad is not None:
             before = self.text[: bad.start()]
@@ -236,7 +236,7 @@ def _plain_scalar(text: str) -> tuple[Value, str | None]:
     elif text in _BOOLEANS:
         value = _BOOLEANS[text]
     elif _INTEGER.fullmatch(text):
-        if len(text) > _MOST_DIGITS:
+        if len(text) > _MAX_DIGITS:
             return None, "is too large a number"
         value = int(text)
     elif _FLOAT.fullmatch(text):

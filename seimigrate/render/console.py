@@ -18,7 +18,7 @@ COLOURS = {
     "done": "green",
     "held": "green",
     "yes": "green",
-    "nothing-to-do": "green",
+    "unchanged": "green",
     "rolled-back": "yellow",
     "rolled-back-held": "yellow",
     "done-held": "yellow",
@@ -29,8 +29,8 @@ COLOURS = {
     "not-started": "yellow",
     "failed": "red",
     "no": "red",
-    "moving": "cyan",
-    "waiting": "dim",
+    "in-progress": "cyan",
+    "pending": "dim",
     "skipped": "yellow",
 }
 
@@ -49,16 +49,16 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 
     for head in heads:
         made.add_column(head, overflow="fold", justify="right" if head in NUMBERS else "left", no_wrap=head in WHOLE)
     for row in rows:
-        made.add_row(*([""] if indent else []), *(coloured(cell) for cell in row))
+        made.add_row(*([""] if indent else []), *(styled_state(cell) for cell in row))
     return made
 
 
-def coloured(word: str) -> Text:
+def styled_state(word: str) -> Text:
     """Give a word in the colour of what it means."""
     return Text(word, style=COLOURS.get(word, ""))
 
 
-def follow_up(on: Console, command: str) -> None:
+def print_next_command(on: Console, command: str) -> None:
     """Print the next command to type, on a line of its own that can be copied whole."""
     on.print()
     on.print(Text.assemble(("next: ", "dim"), (command, "bold")), soft_wrap=True)

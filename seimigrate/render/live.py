@@ -11,14 +11,14 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from seimigrate.domain.progress import Progress
+from seimigrate.domain.fleet.progress import Progress
 from seimigrate.render.tree import tree
 
-A_SECOND = 4
+REFRESHES_PER_SECOND = 4
 """How often the tree is redrawn a second."""
 
 
-class Above:
+class LogsAboveTree:
     """A stream whose lines appear above the tree."""
 
     def __init__(self, console: Console) -> None:
@@ -40,14 +40,14 @@ def live(progress: Callable[[], Progress], now: Callable[[], float], title: str)
     console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
 
     def draw() -> RenderableType:
-        return tree(progress(), now(), title, room=max(6, console.size.height - 2))
+        return tree(progress(), now(), title, height=max(6, console.size.height - 2))
 
     with Live(
         console=console,
         get_renderable=draw,
-        refresh_per_second=A_SECOND,
+        refresh_per_second=REFRESHES_PER_SECOND,
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,
     ):
-        yield cast(TextIO, Above(console))
+        yield cast(TextIO, LogsAboveTree(console))

@@ -34,7 +34,7 @@ class _Line:
     def __call__(self, _: Any, level: str, event: MutableMapping[str, Any]) -> str:
         node = str(event.get("node", ""))
         self._widest = max(self._widest, len(node))
-        stage = ("← " if event.get("direction") == "back" else "") + str(event.get("stage", ""))
+        stage = ("← " if event.get("direction") == "rollback" else "") + str(event.get("stage", ""))
         place = f"{node:<{self._widest}}  {stage:<9}  " if node else ""
         text = str(event["event"])
         if not self._colour:

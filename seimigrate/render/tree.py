@@ -7,33 +7,33 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from seimigrate.domain.fleet.order import Kind, Wave
-from seimigrate.domain.progress import MOVING, WAITING, NodeProgress, Progress
-from seimigrate.render import values
-from seimigrate.render.console import coloured
+from seimigrate.domain.fleet.progress import IN_PROGRESS, PENDING, NodeProgress, Progress
+from seimigrate.domain.fleet.wave_planning import Wave, WaveKind
+from seimigrate.render import formatting
+from seimigrate.render.console import styled_state
 
-ROOM = 30
+DEFAULT_HEIGHT = 30
 """Lines that a tree has where nobody says how many there are."""
-GOOD = ("done", "nothing-to-do", "held", "skipped")
-_ORDER = ("done", "done-held", "held", "nothing-to-do", "skipped", MOVING, WAITING)
+SUCCESSFUL_STATES = ("done", "unchanged", "held", "skipped")
+_ORDER = ("done", "done-held", "held", "unchanged", "skipped", IN_PROGRESS, PENDING)
 
 
-def tree(progress: Progress, now: float, title: str, room: int = ROOM) -> RenderableType:
+def tree(progress: Progress, now: float, title: str, height: int = DEFAULT_HEIGHT) -> RenderableType:
     """Draw the tree; ``now`` is in seconds since 1970, ``room`` the lines that it may have."""
-    waves = progress.waves or (Wave(Kind.WAVE, tuple(progress.nodes)),)
+    waves = progress.waves or (Wave(WaveKind.WAVE, tuple(progress.nodes)),)
     parts = [Text.assemble((title, "bold"), "  ", _counted(progress.counts()))]
     if (campaign := progress.campaign) is not None and (campaign.stopped or campaign.paused):
         said = f"stops: {campaign.stopped}" if campaign.stopped else f"paused: {campaign.paused}"
         parts.append(Text(said, style="yellow"))
-    elif progress.told:
-        parts.append(Text(progress.told, style="dim"))
-    left = max(3, room - len(parts) - len(waves))
+    elif progress.wait_reason:
+        parts.append(Text(progress.wait_reason, style="dim"))
+    left = max(3, height - len(parts) - len(waves))
     width = max((len(key) for key in progress.nodes), default=0) + len("│  ├─ ")
     for index, (name, wave) in enumerate(zip(_titles(progress, waves), waves, strict=True)):
         last = index == len(waves) - 1
         states = {key: progress.state(key) for key in wave.nodes}
         parts.append(Text.assemble("└─ " if last else "├─ ", (name, "bold"), "  ", _summary(states)))
-        shown = [key for key in wave.nodes if states[key] != WAITING and states[key] not in GOOD]
+        shown = [key for key in wave.nodes if states[key] != PENDING and states[key] not in SUCCESSFUL_STATES]
         nodes = _nodes(progress, shown, now, "   " if last else "│  ", left)
         parts += [_line(cells, width) for cells in nodes]
         left = max(0, left - len(shown))
@@ -53,7 +53,7 @@ def _line(cells: Sequence[Text], width: int) -> Text:
 
 
 def _titles(progress: Progress, waves: Sequence[Wave]) -> list[str]:
-    return values.wave_titles(waves) if progress.waves else ["nodes"]
+    return formatting.wave_titles(waves) if progress.waves else ["nodes"]
 
 
 def _nodes(progress: Progress, keys: Sequence[str], now: float, indent: str, most: int) -> Iterator[list[Text]]:
@@ -66,12 +66,12 @@ def _nodes(progress: Progress, keys: Sequence[str], now: float, indent: str, mos
 
 def _cells(node: NodeProgress | None, state: str, now: float) -> list[Text]:
     if node is None:
-        return [coloured(state)]
-    restarts = Text(values.count(node.restarts, "restart") if node.restarts else "")
-    if state != MOVING:
-        return [coloured(state), Text(""), restarts, Text(node.failure or "", style="yellow")]
-    stage = Text(f"← {node.stage}" if node.direction == "back" else node.stage, style="cyan")
-    why = f"waits: {node.waits}" if node.waits else ""
+        return [styled_state(state)]
+    restarts = Text(formatting.pluralize(node.restarts, "restart") if node.restarts else "")
+    if state != IN_PROGRESS:
+        return [styled_state(state), Text(""), restarts, Text(node.failure or "", style="yellow")]
+    stage = Text(f"← {node.stage}" if node.direction == "rollback" else node.stage, style="cyan")
+    why = f"waits: {node.wait_reason}" if node.wait_reason else ""
     return [stage, Text(clock(now - node.since)), restarts, Text(f"{node.failure or ''}  {why}".strip(), style="dim")]
 
 
@@ -84,7 +84,7 @@ def clock(seconds: float) -> str:
 
 def _counted(counts: dict[str, int]) -> Text:
     states = sorted(counts, key=lambda state: _ORDER.index(state) if state in _ORDER else -1)
-    return Text(", ").join(Text.assemble(f"{counts[state]} ", coloured(state)) for state in states)
+    return Text(", ").join(Text.assemble(f"{counts[state]} ", styled_state(state)) for state in states)
 
 
 def _summary(states: dict[str, str]) -> Text:

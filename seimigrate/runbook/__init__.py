@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seimigrate.runbook.folder import Runbooks, read_runbooks
-from seimigrate.runbook.pages import Page, RunbookError
+from seimigrate.runbook.folder import RunbookSet, read_runbooks
+from seimigrate.runbook.model import Runbook, RunbookError
 
-__all__ = ["Page", "RunbookError", "Runbooks", "read_runbooks"]
+__all__ = ["Runbook", "RunbookError", "RunbookSet", "read_runbooks"]

@@ -7,42 +7,44 @@ from pathlib import PurePath
 from urllib.parse import urlsplit
 
 from seimigrate.planfile.problems import Place, Problem, short, suggest
+from seimigrate.runbook import command_lint
 from seimigrate.runbook import folder as folders
-from seimigrate.runbook import shell
-from seimigrate.runbook.folder import INDEX, Runbooks
-from seimigrate.runbook.pages import SECTIONS, Heading, Link, Page
-from seimigrate.runbook.reading import read_links
-from seimigrate.runbook.shell import Vocabulary
+from seimigrate.runbook.command_lint import CommandTree
+from seimigrate.runbook.folder import INDEX, RunbookSet
+from seimigrate.runbook.model import SECTIONS, Heading, Link, Runbook
+from seimigrate.runbook.parse import read_links
 
 
-def check(folder: str | None, seimigrate: Vocabulary) -> tuple[Runbooks, list[Problem]]:
+def check(folder: str | None, seimigrate: CommandTree) -> tuple[RunbookSet, list[Problem]]:
     """Give the runbooks and all that is wrong with them, in the files' order; ``seimigrate`` are its own commands.
 
     Raises ``RunbookError`` where there is no folder.
     """
-    runbooks, problems = folders.look(folder)
-    index = folders.index(folder)
-    for page in runbooks.pages:
-        problems += [Problem(Place(page.source, line, 1), (), message) for line, message in _of_page(page, runbooks)]
-        for block in page.commands:
-            for line, message in shell.findings(block.text, seimigrate):
-                problems.append(Problem(Place(page.source, block.line + line, 1), (), message))
-    problems += _of_index(runbooks, index)
+    runbooks, problems = folders.load(folder)
+    index = folders.read_index(folder)
+    for runbook in runbooks.runbooks:
+        problems += [
+            Problem(Place(runbook.source, line, 1), (), message) for line, message in _check_runbook(runbook, runbooks)
+        ]
+        for block in runbook.commands:
+            for line, message in command_lint.findings(block.text, seimigrate):
+                problems.append(Problem(Place(runbook.source, block.line + line, 1), (), message))
+    problems += _check_index(runbooks, index)
     return runbooks, sorted(problems, key=lambda each: (each.place.source, each.place.line, each.place.column))
 
 
-def _of_page(page: Page, runbooks: Runbooks) -> Iterator[tuple[int, str]]:
-    yield from _headings(page)
-    for link in page.links:
-        if message := _of_link(link, runbooks.files, page.headings):
+def _check_runbook(runbook: Runbook, runbooks: RunbookSet) -> Iterator[tuple[int, str]]:
+    yield from _headings(runbook)
+    for link in runbook.links:
+        if message := _check_link(link, runbooks.files, runbook.headings):
             yield link.line, message
 
 
-def _headings(page: Page) -> Iterator[tuple[int, str]]:
-    titles = [heading for heading in page.headings if heading.level == 1]
-    if [heading.text for heading in titles] != [page.title]:
-        yield titles[0].line if titles else 1, f'needs one title, that of its front matter: "# {short(page.title)}"'
-    sections = [heading for heading in page.headings if heading.level == 2]
+def _headings(runbook: Runbook) -> Iterator[tuple[int, str]]:
+    titles = [heading for heading in runbook.headings if heading.level == 1]
+    if [heading.text for heading in titles] != [runbook.title]:
+        yield titles[0].line if titles else 1, f'needs one title, that of its front matter: "# {short(runbook.title)}"'
+    sections = [heading for heading in runbook.headings if heading.level == 2]
     for heading in sections:
         if heading.text not in SECTIONS:
             yield heading.line, f'unknown heading "{short(heading.text)}": {suggest(heading.text, SECTIONS)}'
@@ -55,7 +57,7 @@ def _headings(page: Page) -> Iterator[tuple[int, str]]:
         yield there[0].line, f"its headings come in another order, or twice: {', '.join(SECTIONS)}"
 
 
-def _of_link(link: Link, files: tuple[str, ...], headings: tuple[Heading, ...]) -> str:
+def _check_link(link: Link, files: tuple[str, ...], headings: tuple[Heading, ...]) -> str:
     url = urlsplit(link.target)
     if url.scheme or url.netloc:
         return f"{short(link.target)} leads out: at three in the morning a page must say it all itself"
@@ -72,15 +74,18 @@ def _anchor(heading: str) -> str:
     return kept.replace(" ", "-")
 
 
-def _of_index(runbooks: Runbooks, index: str) -> Iterator[Problem]:
+def _check_index(runbooks: RunbookSet, index: str) -> Iterator[Problem]:
     """Every page can be found from the index, by whatever way of links."""
     source = f"{runbooks.source}/{INDEX}"
     if not index:
         yield Problem(Place(source), (), "is missing: it says which page to open when")
         return
-    links = {PurePath(page.source).name: [urlsplit(link.target).path for link in page.links] for page in runbooks.pages}
+    links = {
+        PurePath(runbook.source).name: [urlsplit(link.target).path for link in runbook.links]
+        for runbook in runbooks.runbooks
+    }
     for link in read_links(index, source):
-        if message := _of_link(link, runbooks.files, ()):
+        if message := _check_link(link, runbooks.files, ()):
             yield Problem(Place(source, link.line, 1), (), message)
     reached: set[str] = set()
     open_ = [urlsplit(link.target).path for link in read_links(index, source)]
@@ -89,6 +94,6 @@ def _of_index(runbooks: Runbooks, index: str) -> Iterator[Problem]:
         if name in links and name not in reached:
             reached.add(name)
             open_ += links[name]
-    for page in runbooks.pages:
-        if PurePath(page.source).name not in reached:
-            yield Problem(Place(page.source, 1, 1), (), f"is an orphan: no link leads from {INDEX} to it")
+    for runbook in runbooks.runbooks:
+        if PurePath(runbook.source).name not in reached:
+            yield Problem(Place(runbook.source, 1, 1), (), f"is an orphan: no link leads from {INDEX} to it")

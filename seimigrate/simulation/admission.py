@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from seimigrate.domain.kinds import CONTROLLER_MANAGER, FREEZE_LABEL, HOLD_LABEL, Kind, Object
+from seimigrate.domain.kube.kinds import CONTROLLER_MANAGER, FREEZE_LABEL, HOLD_LABEL, Kind, Object
 from seimigrate.engine.errors import Denied
 from seimigrate.simulation.objects import CONTROLLER_USER, labels_of
 
 POLICIES = {Kind.STATEFUL_SET: "seimigrate-hold", Kind.SERVICE: "seimigrate-hold-service"}
 
 
-def judge(kind: Kind, old: Object, new: Object, user: str, manager: str, has: Callable[[Kind, str], bool]) -> None:
+def evaluate(kind: Kind, old: Object, new: Object, user: str, manager: str, has: Callable[[Kind, str], bool]) -> None:
     """Raise ``Denied`` for a write that a policy of this cluster refuses; ``has`` says which objects there are."""
     policy = POLICIES.get(kind)
     if policy is None or (user != CONTROLLER_USER and manager != CONTROLLER_MANAGER):

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 
-from seimigrate.domain.kinds import Object
+from seimigrate.domain.kube.kinds import Object
 
 _VALIDATOR = "validator"
 _SIGNED, _ABSENT = 2, 1

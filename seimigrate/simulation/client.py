@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from seimigrate.domain.kinds import Kind, Object
+from seimigrate.domain.kube.kinds import Kind, Object
 
 
 class ModelClient(Protocol):

@@ -16,8 +16,8 @@ from typing import Any
 import jsonpatch
 import jsonpointer
 
-from seimigrate.domain.kinds import MANAGER, Kind, Object
-from seimigrate.engine.errors import ApiError, Conflict, Invalid, NotFound, Refused
+from seimigrate.domain.kube.kinds import MANAGER, Kind, Object
+from seimigrate.engine.errors import ApiError, Conflict, EvictionBlocked, Invalid, NotFound
 from seimigrate.engine.ports import JsonPatch
 from seimigrate.simulation import admission, defaults, fields
 from seimigrate.simulation.objects import copy_json, labels_of, matches, timestamp
@@ -45,7 +45,7 @@ class Request:
 
 
 @dataclass
-class MemoryCluster:
+class FakeCluster:
     """All objects of a cluster, seen through one user's requests; ``acting`` gives another user's eyes.
 
     ``before_request`` and ``after_request`` are for tests: what they raise is what the caller gets, before or after
@@ -68,12 +68,12 @@ class MemoryCluster:
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """Read one object."""
-        with self._asked("get", kind, namespace, name):
+        with self._recorded("get", kind, namespace, name):
             return self.objects[kind].get((namespace, name))
 
     def list(self, kind: Kind, namespace: str = "", labels: str = "") -> list[Object]:
         """Read all objects of a kind, in the order of their names."""
-        with self._asked("list", kind, namespace, ""):
+        with self._recorded("list", kind, namespace, ""):
             return [body for body in self.listed(kind, namespace) if matches(labels_of(body), labels)]
 
     def create(self, kind: Kind, body: Object) -> Object:
@@ -83,8 +83,8 @@ class MemoryCluster:
     def replace(self, kind: Kind, body: Object) -> Object:
         """Replace an object; raises ``Conflict`` if its resourceVersion is not the one in ``body``."""
         namespace, name = _key(kind, body)
-        with self._asked("update", kind, namespace, name, body, MANAGER):
-            old = self._there(kind, namespace, name)
+        with self._recorded("update", kind, namespace, name, body, MANAGER):
+            old = self._require(kind, namespace, name)
             if body["metadata"].get("resourceVersion") not in (None, old["metadata"]["resourceVersion"]):
                 raise Conflict(f"{kind.resource.qualified} {namespace}/{name} has been modified")
             return self._write(kind, old, copy_json(body), self.user, MANAGER)
@@ -100,8 +100,8 @@ class MemoryCluster:
         dry_run: bool = False,
     ) -> Object:
         """Apply a JSON Patch as a whole or not at all."""
-        with self._asked("patch", kind, namespace, name, operations, manager, dry_run):
-            old = self._there(kind, namespace, name)
+        with self._recorded("patch", kind, namespace, name, operations, manager, dry_run):
+            old = self._require(kind, namespace, name)
             try:
                 new: Object = jsonpatch.apply_patch(copy_json(old), copy_json([*operations]), in_place=True)
             except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
@@ -125,28 +125,30 @@ class MemoryCluster:
     def evict(self, namespace: str, name: str, *, uid: str, resource_version: str, grace_seconds: int) -> None:
         """Evict a pod; raises ``Refused`` if one of its disruption budgets allows none."""
         body = {"gracePeriodSeconds": grace_seconds, "preconditions": {"uid": uid, "resourceVersion": resource_version}}
-        with self._asked("evict", Kind.POD, namespace, name, body):
-            pod = self._there(Kind.POD, namespace, name, uid, resource_version)
+        with self._recorded("evict", Kind.POD, namespace, name, body):
+            pod = self._require(Kind.POD, namespace, name, uid, resource_version)
             for budget in self.listed(Kind.DISRUPTION_BUDGET, namespace):
                 wanted = budget["spec"].get("selector", {}).get("matchLabels", {})
                 selected = wanted.items() <= labels_of(pod).items()
                 if selected and not budget.get("status", {}).get("disruptionsAllowed", 0):
-                    raise Refused(f"{namespace}/{name}: the disruption budget {budget['metadata']['name']} allows none")
+                    raise EvictionBlocked(
+                        f"{namespace}/{name}: the disruption budget {budget['metadata']['name']} allows none"
+                    )
             self._end_pod(pod, grace_seconds)
 
-    def saw(self, kind: Kind, body: Object) -> None:
+    def observe(self, kind: Kind, body: Object) -> None:
         """Do nothing: what is seen here is always fresh."""
 
-    def wait(self, seconds: float) -> None:
+    def wait_for_change(self, seconds: float) -> None:
         """Let the world go on; without one, return at once."""
         if self.on_wait is not None:
             self.on_wait(seconds)
 
     # For the models and the tests.
 
-    def client(self, user: str) -> MemoryClient:
+    def client(self, user: str) -> FakeClient:
         """Give the models' view of this cluster, as a user."""
-        return MemoryClient(self, user)
+        return FakeClient(self, user)
 
     def put(self, kind: Kind, body: Object) -> Object:
         """Store an object as it is, status and all: for tests that set a scene."""
@@ -167,7 +169,7 @@ class MemoryCluster:
     def create_as(self, user: str, kind: Kind, body: Object, manager: str) -> Object:
         """Create an object as a user."""
         namespace, name = _key(kind, body)
-        with self._asked("create", kind, namespace, name, body, manager, user=user):
+        with self._recorded("create", kind, namespace, name, body, manager, user=user):
             if (namespace, name) in self.objects[kind]:
                 raise Conflict(f"{kind.resource.qualified} {namespace}/{name} already exists")
             return self._create(kind, body, manager, "Update")
@@ -175,7 +177,7 @@ class MemoryCluster:
     def apply_as(self, user: str, kind: Kind, body: Object, manager: str) -> Object:
         """Apply a configuration by forced server-side apply as a user."""
         namespace, name = _key(kind, body)
-        with self._asked("apply", kind, namespace, name, body, manager, user=user):
+        with self._recorded("apply", kind, namespace, name, body, manager, user=user):
             old = self.objects[kind].get((namespace, name))
             if old is None:
                 return self._create(kind, body, manager, "Apply")
@@ -190,15 +192,15 @@ class MemoryCluster:
 
     def patch_status_as(self, user: str, kind: Kind, namespace: str, name: str, status: Object) -> Object:
         """Merge into an object's status as a user."""
-        with self._asked("patch-status", kind, namespace, name, status, user=user):
-            old = self._there(kind, namespace, name)
+        with self._recorded("patch-status", kind, namespace, name, status, user=user):
+            old = self._require(kind, namespace, name)
             merged = _merge_patch(old.get("status", {}), status)
             return old if merged == old.get("status") else self._store(kind, old | {"status": merged})
 
     def bind_as(self, user: str, namespace: str, name: str, node: str) -> None:
         """Give a pod to a Kubernetes node as a user."""
-        with self._asked("bind", Kind.POD, namespace, name, node, user=user):
-            pod = self._there(Kind.POD, namespace, name)
+        with self._recorded("bind", Kind.POD, namespace, name, node, user=user):
+            pod = self._require(Kind.POD, namespace, name)
             self._store(Kind.POD, pod | {"spec": pod["spec"] | {"nodeName": node}})
 
     def delete_as(
@@ -206,16 +208,16 @@ class MemoryCluster:
     ) -> None:
         """Delete an object as a user."""
         options = {"uid": uid, "resourceVersion": version, "gracePeriodSeconds": grace}
-        with self._asked("delete", kind, namespace, name, options, user=user):
-            body = self._there(kind, namespace, name, uid, version)
+        with self._recorded("delete", kind, namespace, name, options, user=user):
+            body = self._require(kind, namespace, name, uid, version)
             if kind is Kind.POD:
                 self._end_pod(body, grace)
             else:
-                self._forget(kind, namespace, name)
+                self._remove(kind, namespace, name)
 
     # How it is done.
 
-    def _asked(
+    def _recorded(
         self,
         verb: str,
         kind: Kind,
@@ -225,11 +227,11 @@ class MemoryCluster:
         manager: str = "",
         dry_run: bool = False,
         user: str = "",
-    ) -> _Asked:
+    ) -> _RecordedRequest:
         user = user or self.user
-        return _Asked(self, Request(self.clock(), user, verb, kind, namespace, name, body, manager, dry_run))
+        return _RecordedRequest(self, Request(self.clock(), user, verb, kind, namespace, name, body, manager, dry_run))
 
-    def _there(self, kind: Kind, namespace: str, name: str, uid: str = "", version: str = "") -> Object:
+    def _require(self, kind: Kind, namespace: str, name: str, uid: str = "", version: str = "") -> Object:
         body = self.objects[kind].get((namespace, name))
         if body is None:
             raise NotFound(f"{kind.resource.qualified} {namespace}/{name} is not there")
@@ -285,7 +287,7 @@ class MemoryCluster:
             new["metadata"].pop("managedFields", None)
         defaults.fill(kind, new)
         defaults.check(kind, new)
-        admission.judge(kind, old, new, user, manager, self._has)
+        admission.evaluate(kind, old, new, user, manager, self._has)
         before, after = fields.leaves(old), fields.leaves(new)
         if applied is None:
             fields.record_update(new, before, after, manager, timestamp(self.clock()))
@@ -304,7 +306,7 @@ class MemoryCluster:
         metadata, spec = pod["metadata"], pod["spec"]
         seconds = spec.get("terminationGracePeriodSeconds", 30) if grace is None else grace
         if seconds == 0 or not spec.get("nodeName"):
-            self._forget(Kind.POD, metadata["namespace"], metadata["name"])
+            self._remove(Kind.POD, metadata["namespace"], metadata["name"])
             return
         if seconds >= metadata.get("deletionGracePeriodSeconds", seconds + 1):
             return
@@ -315,16 +317,16 @@ class MemoryCluster:
         )
 
     def _store(self, kind: Kind, body: Object) -> Object:
-        self._moved(kind)
+        self._bump_version(kind)
         body["metadata"] = body["metadata"] | {"resourceVersion": str(self.version)}
         self.objects[kind][_key(kind, body)] = body
         return body
 
-    def _forget(self, kind: Kind, namespace: str, name: str) -> None:
-        self._moved(kind)
+    def _remove(self, kind: Kind, namespace: str, name: str) -> None:
+        self._bump_version(kind)
         del self.objects[kind][(namespace, name)]
 
-    def _moved(self, kind: Kind) -> None:
+    def _bump_version(self, kind: Kind) -> None:
         self.version += 1
         self.versions[kind] = self.version
 
@@ -334,12 +336,12 @@ class MemoryCluster:
         return str(uuid.UUID(int=(self.version << 64) | 0x8000000000000000))
 
 
-class _Asked:
+class _RecordedRequest:
     """Record one request and its outcome, and let the tests' hooks have their say."""
 
     __slots__ = ("cluster", "request")
 
-    def __init__(self, cluster: MemoryCluster, request: Request) -> None:
+    def __init__(self, cluster: FakeCluster, request: Request) -> None:
         self.cluster, self.request = cluster, request
 
     def __enter__(self) -> None:
@@ -358,10 +360,10 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryClient:
+class FakeClient:
     """A model's view of a cluster in memory (``ModelClient``); reads are as from a watch, and not recorded."""
 
-    cluster: MemoryCluster
+    cluster: FakeCluster
     user: str
 
     def version(self, kind: Kind) -> int:

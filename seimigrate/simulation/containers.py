@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from seimigrate.domain.kinds import Object
+from seimigrate.domain.kube.kinds import Object
 
 
 @dataclass(slots=True)
-class Switches:
+class Faults:
     """What a test may break or slow down on one node; times in seconds."""
 
     sidecar_crashes: bool = False

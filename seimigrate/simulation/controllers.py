@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from seimigrate.domain.kinds import CONTROLLER_MANAGER, Kind, Object
+from seimigrate.domain.kube.kinds import CONTROLLER_MANAGER, Kind, Object
 from seimigrate.engine.errors import ApiError, Unreachable
 from seimigrate.engine.ports import Response
 from seimigrate.simulation.client import ModelClient

@@ -5,7 +5,7 @@ Taken from what Kubernetes 1.36 made of the controller's objects; only the field
 
 from __future__ import annotations
 
-from seimigrate.domain.kinds import Kind, Object
+from seimigrate.domain.kube.kinds import Kind, Object
 from seimigrate.engine.errors import Invalid
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from seimigrate.domain.kinds import Object
+from seimigrate.domain.kube.kinds import Object
 from seimigrate.simulation.objects import copy_json
 
 Path = tuple[str, ...]

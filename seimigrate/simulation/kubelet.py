@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from threading import RLock
 from typing import Any, NamedTuple
 
-from seimigrate.domain.kinds import Kind, Object
+from seimigrate.domain.kube.kinds import Kind, Object
 from seimigrate.engine.errors import Conflict, NotFound, Unreachable
 from seimigrate.engine.ports import Response
 from seimigrate.simulation.client import ModelClient
-from seimigrate.simulation.containers import Settings, Switches
+from seimigrate.simulation.containers import Faults, Settings
 from seimigrate.simulation.objects import CONTROLLER_USER, NODE_LABEL, condition, labels_of
 from seimigrate.simulation.pods import Authorizer, SimulatedPod
 from seimigrate.simulation.podstatus import UNSCHEDULABLE, status_of
@@ -59,13 +59,13 @@ class Kubelet:
         self._own_token = own_token
         self._pods: dict[str, SimulatedPod] = {}
         self._ends: dict[str, _End] = {}
-        self._switches: dict[tuple[str, str], Switches] = {}
+        self._switches: dict[tuple[str, str], Faults] = {}
         self._volumes: dict[tuple[str, str], Volume] = {}
         self._seen: tuple[int, int] | None = None
 
-    def switches(self, namespace: str, node: str) -> Switches:
+    def faults(self, namespace: str, node: str) -> Faults:
         """Give what can be broken on a node."""
-        return self._switches.setdefault((namespace, node), Switches())
+        return self._switches.setdefault((namespace, node), Faults())
 
     def volume(self, namespace: str, node: str) -> Volume:
         """Give what outlives a node's pods."""
@@ -94,7 +94,7 @@ class Kubelet:
                     pod.step(now)
                     self._write(pod, now)
 
-    def reconsider(self) -> None:
+    def resync(self) -> None:
         """Look at all pods again at the next step: for a test that has turned a switch."""
         self._seen = None
 
@@ -133,7 +133,7 @@ class Kubelet:
         """Send one request by the loopback (``source`` ``forward``) or from the pod network (anything else)."""
         with self.lock:
             found = self.pod(namespace, pod)
-            if found is None or (source == "forward" and found.switches.unreachable):
+            if found is None or (source == "forward" and found.faults.unreachable):
                 raise Unreachable(f"no answer from pod {namespace}/{pod}")
             answer = found.request(port, method, path, body, token, self._clock(), source)
             if answer is None:
@@ -157,10 +157,10 @@ class Kubelet:
     def _admit(self, pod: Object, now: float) -> None:
         namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
         node = labels_of(pod).get(NODE_LABEL, name)
-        switches = self.switches(namespace, node)
+        faults = self.faults(namespace, node)
         if not pod["spec"].get("nodeName"):
             free = [one for one in self._client.list(Kind.NODE) if not one.get("spec", {}).get("unschedulable")]
-            if switches.unschedulable or not free:
+            if faults.unschedulable or not free:
                 if condition(pod, "PodScheduled") != "False":
                     self._client.patch_status(Kind.POD, namespace, name, UNSCHEDULABLE)
                 return
@@ -169,7 +169,7 @@ class Kubelet:
             except (NotFound, Conflict):
                 return
         volume = self.volume(namespace, node)
-        running = SimulatedPod(pod, volume, switches, self.settings, self.log, self._authorise, self._running)
+        running = SimulatedPod(pod, volume, faults, self.settings, self.log, self._authorise, self._running)
         self._pods[pod["metadata"]["uid"]] = running
         self.log.add(
             time=now, namespace=namespace, pod=name, uid=running.uid, event="pod-bound", containers=_summary(pod)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from seimigrate.engine.errors import LockedByAnother
+from seimigrate.engine.errors import LockHeld
 
 
 @dataclass(slots=True)
@@ -13,7 +13,7 @@ class _Holder:
 
 
 @dataclass(slots=True)
-class MemoryLock:
+class FakeLock:
     """A lock held from the start (``engine.ports.Lock``); the number in the token grows with each takeover."""
 
     seconds: float = 60.0
@@ -28,10 +28,10 @@ class MemoryLock:
     def check(self) -> float:
         """Give the seconds for which the lock is ours; raises ``LockedByAnother`` after a takeover."""
         if self._holder.number != self.number:
-            raise LockedByAnother(f"run-{self._holder.number} has taken the lock over")
+            raise LockHeld(f"run-{self._holder.number} has taken the lock over")
         return self.seconds
 
-    def take_over(self) -> MemoryLock:
+    def take_over(self) -> FakeLock:
         """Take the lock away from whoever holds it; give the new holder's."""
         self._holder.number += 1
-        return MemoryLock(self.seconds, self._holder.number, self._holder)
+        return FakeLock(self.seconds, self._holder.number, self._holder)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-from seimigrate.domain.kinds import Kind, Object
+from seimigrate.domain.kube.kinds import Kind, Object
 
 CONTROLLER_NAMESPACE = "sei-k8s-controller-system"
 CONTROLLER_NAME = "sei-k8s-controller-manager"

@@ -12,15 +12,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from seimigrate.domain.kinds import Object
+from seimigrate.domain.kube.kinds import Object
 from seimigrate.engine.ports import Response
 from seimigrate.simulation import chain
 from seimigrate.simulation import sidecar as sidecar_model
 from seimigrate.simulation.containers import (
     Container,
+    Faults,
     Probe,
     Settings,
-    Switches,
     flag,
     ignored,
     listen_port,
@@ -47,7 +47,7 @@ class SimulatedPod:
         self,
         pod: Object,
         volume: Volume,
-        switches: Switches,
+        faults: Faults,
         settings: Settings,
         log: RequestLog,
         authorise: Authorizer,
@@ -56,7 +56,7 @@ class SimulatedPod:
         metadata, spec = pod["metadata"], pod["spec"]
         self.namespace, self.name, self.uid = metadata["namespace"], metadata["name"], metadata["uid"]
         self.node = labels_of(pod).get(NODE_LABEL, self.name)
-        self.volume, self.switches, self.settings, self.log = volume, switches, settings, log
+        self.volume, self.faults, self.settings, self.log = volume, faults, settings, log
         self.containers = [Container(entry, init=True) for entry in spec.get("initContainers", ())]
         self.containers += [Container(entry, init=False) for entry in spec["containers"]]
         self.initialized = False
@@ -99,7 +99,7 @@ class SimulatedPod:
         """Begin to stop; give the time at which the last process ends by itself."""
         seid = self.container(SEID)
         serving = seid is not None and seid.running and seid.serving_at <= now
-        needed = self.switches.stop_seconds * self.settings.time_scale if serving else 0.0
+        needed = self.faults.stop_seconds * self.settings.time_scale if serving else 0.0
         self.ending = True
         return now + needed
 
@@ -154,7 +154,7 @@ class SimulatedPod:
             entry.serving_at, entry.gate_at = math.inf, now
         if entry.init and not entry.sidecar:
             entry.due = now + self.settings.init_seconds
-        elif entry.name == SIDECAR and self.switches.sidecar_crashes:
+        elif entry.name == SIDECAR and self.faults.sidecar_crashes:
             entry.due = now + self.settings.boot_seconds
         self.changed = True
         self._event("container-started", now, entry.name)
@@ -193,7 +193,7 @@ class SimulatedPod:
         seid.serving_at = math.inf
 
     def _height(self, now: float) -> int:
-        return int(self.volume.height) if self.switches.halted else sidecar_model.height(self.volume, now)
+        return int(self.volume.height) if self.faults.halted else sidecar_model.height(self.volume, now)
 
     # Probes.
 
@@ -281,7 +281,7 @@ class SimulatedPod:
             split, own, public = self._sidecar_ports(sidecar)
             if (port == own and loopback) or (split and port == public):
                 tasks, health = port == own, not split or port == public
-                ready = sidecar.marked_ready and not self.switches.stays_unready
+                ready = sidecar.marked_ready and not self.faults.stays_unready
                 response, ready = sidecar_model.serve(
                     method,
                     path,
@@ -290,7 +290,7 @@ class SimulatedPod:
                     tasks=tasks,
                     health=health,
                     ready=ready,
-                    missing=self.switches.missing_routes,
+                    missing=self.faults.missing_routes,
                     volume=self.volume,
                     now=now,
                 )
@@ -324,7 +324,7 @@ class SimulatedPod:
         seid = self.container(SEID)
         if port != 26657 or seid is None:
             return Response(200, "")
-        height, lagging = self._height(now), now < seid.serving_at + self.switches.lag_seconds
+        height, lagging = self._height(now), now < seid.serving_at + self.faults.lag_seconds
         if path.startswith("/lag_status"):
             return Response(417 if lagging else 200, f'{{"current_height": "{height}", "lag": "{9999 * lagging}"}}')
         if path.startswith("/status"):
@@ -344,7 +344,7 @@ class SimulatedPod:
 
     def _signs(self, now: float) -> bool:
         seid = self.container(SEID)
-        return seid is not None and seid.running and seid.serving_at <= now and self.switches.signs
+        return seid is not None and seid.running and seid.serving_at <= now and self.faults.signs
 
     def _open(self, port: int, now: float, *, loopback: bool = False) -> bool:
         for entry in self.containers:

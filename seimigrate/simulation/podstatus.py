@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seimigrate.domain.kinds import Object
+from seimigrate.domain.kube.kinds import Object
 from seimigrate.simulation.containers import Container
 from seimigrate.simulation.objects import timestamp
 from seimigrate.simulation.pods import SimulatedPod

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from urllib.parse import parse_qs, urlsplit
 
-from seimigrate.domain import seen
-from seimigrate.domain.gates import Token
-from seimigrate.domain.kinds import Kind, Object
+from seimigrate.domain.kube.kinds import Kind, Object
+from seimigrate.domain.node import observation
+from seimigrate.domain.plan.gates import Token
 from seimigrate.engine.errors import Unreachable
 from seimigrate.engine.ports import Response
 from seimigrate.simulation.world import World
@@ -35,12 +35,12 @@ class SimulatedPrometheus:
         if parse_qs(urlsplit(path).query).get("query") != ["up"]:
             said = {"status": "error", "errorType": "bad_data", "error": "this one knows only: up"}
             return Response(400, json.dumps(said))
-        pods = [pod for pod in self._world.cluster.listed(Kind.POD) if "sei.io/node" in seen.labels(pod)]
+        pods = [pod for pod in self._world.cluster.listed(Kind.POD) if "sei.io/node" in observation.labels(pod)]
         result = [self._up(pod) for pod in pods]
         return Response(200, json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}))
 
     def _up(self, pod: Object) -> Object:
-        value = [self._world.clock.now(), str(int(seen.pod_ready(pod)))]
+        value = [self._world.clock.now(), str(int(observation.is_ready(pod)))]
         return {"metric": {"__name__": "up", "pod": pod["metadata"]["name"]}, "value": value}
 
     def check_token(self, token: Token) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from seimigrate.domain.kinds import Kind, Object
-from seimigrate.domain.plan import Mode
+from seimigrate.domain.kube.kinds import Kind, Object
+from seimigrate.domain.plan.plan import Mode
 from seimigrate.simulation.objects import NODE_LABEL, PROXY, SEID, SIDECAR, owner_reference
 
 PUBLIC_PORT = 9100

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from seimigrate.domain.kinds import Object
+from seimigrate.domain.kube.kinds import Object
 from seimigrate.engine.ports import Response
 from seimigrate.simulation.objects import timestamp
 

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 
-from seimigrate.domain.kinds import Kind, Object
+from seimigrate.domain.kube.kinds import Kind, Object
 from seimigrate.simulation.client import ModelClient
 from seimigrate.simulation.objects import condition, controlled_by, copy_json, labels_of, owner_reference
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seimigrate.domain.kinds import Kind, Object
-from seimigrate.simulation.cluster import MemoryCluster
-from seimigrate.simulation.containers import Settings, Switches
+from seimigrate.domain.kube.kinds import Kind, Object
+from seimigrate.simulation.cluster import FakeCluster
+from seimigrate.simulation.containers import Faults, Settings
 from seimigrate.simulation.controllers import Controller
 from seimigrate.simulation.kubelet import KUBELET_USER, Kubelet
-from seimigrate.simulation.locks import MemoryLock
+from seimigrate.simulation.locks import FakeLock
 from seimigrate.simulation.objects import CONTROLLER_NAME, CONTROLLER_NAMESPACE, CONTROLLER_USER, condition
 from seimigrate.simulation.render import Generation
 from seimigrate.simulation.requestlog import RequestLog
@@ -48,7 +48,7 @@ class VirtualClock:
         return self.time
 
 
-class MemoryView:
+class FakeCache:
     """What the cluster shows, always fresh (``engine.ports.View``); the objects are not to be changed."""
 
     def __init__(self, world: World) -> None:
@@ -62,14 +62,14 @@ class MemoryView:
         """Give the state of all objects of a kind."""
         return self._world.cluster.listed(kind, namespace)
 
-    def saw(self, kind: Kind, body: Object) -> None:
+    def observe(self, kind: Kind, body: Object) -> None:
         """Do nothing: what is seen here is always fresh."""
 
-    def wait(self, seconds: float) -> None:
+    def wait_for_change(self, seconds: float) -> None:
         """Let the world go on until something changes, at most for these seconds."""
         self._world.wait(seconds)
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """Do nothing: nobody waits."""
 
 
@@ -86,18 +86,18 @@ class World:
     ) -> None:
         self.clock = VirtualClock()
         self.settings = settings or Settings(splits=splits or (lambda image: image == SPLIT_IMAGE))
-        self.cluster = MemoryCluster(self.clock.now, on_wait=self.wait)
-        self.view = MemoryView(self)
+        self.cluster = FakeCluster(self.clock.now, on_wait=self.wait)
+        self.cache = FakeCache(self)
         self.log = RequestLog(log_path)
-        self.lock = MemoryLock()
+        self.lock = FakeLock()
         self.statefulsets = StatefulSets(self.cluster.client(_STATEFULSETS_USER))
         self.kubelet = Kubelet(self.cluster.client(KUBELET_USER), self.clock.now, self.settings, log=self.log)
         self.pods = self.kubelet
         self.controller: Controller | None = None
         self._ids = 0
         self._seen = 0
-        self._furnish()
-        self.swap_controller(controller)
+        self._create_base_objects()
+        self.replace_controller(controller)
 
     # Nodes.
 
@@ -132,7 +132,7 @@ class World:
 
     def add_namespace(self, name: str) -> None:
         """Create a namespace unless it is there."""
-        if self.view.get(Kind.NAMESPACE, "", name) is None:
+        if self.cache.get(Kind.NAMESPACE, "", name) is None:
             labels = {"kubernetes.io/metadata.name": name}
             self.cluster.put(Kind.NAMESPACE, {"metadata": {"name": name, "labels": labels}})
 
@@ -146,7 +146,7 @@ class World:
 
     def pod(self, namespace: str, name: str) -> Object | None:
         """Give a node's pod."""
-        return self.view.get(Kind.POD, namespace, f"{name}-0")
+        return self.cache.get(Kind.POD, namespace, f"{name}-0")
 
     def is_ready(self, namespace: str, name: str) -> bool:
         """Tell whether the pod is Ready and the controller says that the node runs and its sidecar is ready."""
@@ -168,9 +168,9 @@ class World:
             Kind.SEI_NODE, body | {"metadata": body["metadata"] | {"generation": generation}, "spec": merged}
         )
 
-    def switches(self, namespace: str, name: str) -> Switches:
+    def faults(self, namespace: str, name: str) -> Faults:
         """Give what can be broken on a node; call ``kubelet.reconsider`` after making a pod schedulable again."""
-        return self.kubelet.switches(namespace, name)
+        return self.kubelet.faults(namespace, name)
 
     def volume(self, namespace: str, name: str) -> Volume:
         """Give a node's volume: the sidecar's tasks and the height."""
@@ -178,7 +178,7 @@ class World:
 
     # The controller.
 
-    def swap_controller(self, generation: str, default_sidecar_image: str | None = None) -> Controller:
+    def replace_controller(self, generation: str, default_sidecar_image: str | None = None) -> Controller:
         """Run another controller; the new one's default sidecar splits unless told otherwise."""
         which = Generation(generation)
         image = default_sidecar_image or (SPLIT_IMAGE if which is Generation.NEW else SHARED_IMAGE)
@@ -244,7 +244,7 @@ class World:
         self._ids += 1
         return str(uuid.uuid5(uuid.NAMESPACE_OID, f"controller {self._ids}"))
 
-    def _furnish(self) -> None:
+    def _create_base_objects(self) -> None:
         for namespace in ("default", "kube-system", CONTROLLER_NAMESPACE):
             self.add_namespace(namespace)
         ready = {"conditions": [{"type": "Ready", "status": "True"}]}

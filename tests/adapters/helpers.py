@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from seimigrate.adapters.api import Connection
-from seimigrate.domain.kinds import Object
+from seimigrate.domain.kube.kinds import Object
 from tests.controlplane.process import USERS
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"

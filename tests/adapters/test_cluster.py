@@ -9,15 +9,15 @@ import pytest
 
 from seimigrate.adapters import api
 from seimigrate.adapters.api import ApiCluster, connect
-from seimigrate.domain.kinds import CONTROLLER_MANAGER, Kind, Object
-from seimigrate.engine import observer
+from seimigrate.domain.kube.kinds import CONTROLLER_MANAGER, Kind, Object
+from seimigrate.engine import node_observer
 from seimigrate.engine.errors import (
     Conflict,
     Denied,
+    EvictionBlocked,
     Forbidden,
     Invalid,
     NotFound,
-    Refused,
     SeimigrateError,
     Unreachable,
 )
@@ -161,7 +161,7 @@ def test_an_eviction_is_refused_by_a_budget_misses_another_pod_and_keeps_its_gra
         return bool(seen.get("status", {}).get("currentHealthy") == 1)
 
     wait_until(counted, "the disruption controller's count")
-    with pytest.raises(Refused, match="disruption budget"):
+    with pytest.raises(EvictionBlocked, match="disruption budget"):
         cluster.evict(namespace, "a", uid=uid, resource_version=version, grace_seconds=77)
     seen = cluster.get(Kind.DISRUPTION_BUDGET, namespace, "a")
     assert seen is not None
@@ -174,7 +174,7 @@ def test_an_eviction_is_refused_by_a_budget_misses_another_pod_and_keeps_its_gra
     def evicted() -> Object | None:
         try:
             cluster.evict(namespace, "a", uid=uid, resource_version=version, grace_seconds=77)
-        except Refused:  # the API server's own cache still knows the budget
+        except EvictionBlocked:  # the API server's own cache still knows the budget
             return None
         return cluster.get(Kind.POD, namespace, "a")
 
@@ -198,7 +198,7 @@ def test_two_budgets_on_one_pod_refuse_its_eviction(cluster: ApiCluster, namespa
         version = body["metadata"]["resourceVersion"]
         try:
             cluster.evict(namespace, "a", uid=body["metadata"]["uid"], resource_version=version, grace_seconds=77)
-        except Refused as error:
+        except EvictionBlocked as error:
             return error.message
         raise AssertionError("evicted against two budgets")
 
@@ -282,7 +282,7 @@ def test_the_no_of_an_admission_policy_is_denied_whatever_its_code(
 
 
 def test_a_kind_that_is_not_served_is_named_with_its_crd(cluster: ApiCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    of_the_cutover = [*observer.WATCHED, Kind.NAMESPACE, Kind.CONFIG_MAP, Kind.LEASE]
+    of_the_cutover = [*node_observer.WATCHED, Kind.NAMESPACE, Kind.CONFIG_MAP, Kind.LEASE]
     assert cluster.missing_kinds(of_the_cutover) == []
     resource = Kind.SEI_NODE.resource._replace(version="v9", plural="seigardens")
     monkeypatch.setattr(Kind, "resource", property(lambda kind: resource if kind is Kind.SEI_NODE else kind.value))

@@ -11,8 +11,8 @@ import pytest
 from seimigrate.adapters.api import ApiCluster
 from seimigrate.adapters.clock import SystemClock
 from seimigrate.adapters.lease import LeaseLock
-from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
-from seimigrate.engine.errors import LockedByAnother, Unauthorized, Unreachable
+from seimigrate.domain.kube.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.engine.errors import LockHeld, Unauthorized, Unreachable
 from tests.adapters.helpers import wait_until
 
 SECONDS = 1.5
@@ -77,7 +77,7 @@ def locking(cluster: ApiCluster) -> Iterator[Locking]:
 def is_lost(lock: LeaseLock) -> bool:
     try:
         lock.check()
-    except LockedByAnother:
+    except LockHeld:
         return True
     return False
 
@@ -96,7 +96,7 @@ def test_a_living_holder_is_named_with_since_when_and_what_to_do(locking: Lockin
     first, second = locking("one"), locking("two")
     first.acquire()
     waits: list[str] = []
-    with pytest.raises(LockedByAnother, match=r"one holds the lock since 20\d\d-") as caught:
+    with pytest.raises(LockHeld, match=r"one holds the lock since 20\d\d-") as caught:
         second.acquire(on_wait=lambda holder, seconds: waits.append(holder))
     assert "seimigrate unlock" in caught.value.hint
     assert waits == ["one"]
@@ -124,7 +124,7 @@ def test_a_holder_whose_clock_stands_still_is_still_seen_to_live(locking: Lockin
     """Its renewals carry the same time of day: the moving count of renewals must not be taken from a clock alone."""
     first, second = locking("one", clock=FixedClock(1_000_000_000.0)), locking("two")
     first.acquire()
-    with pytest.raises(LockedByAnother):
+    with pytest.raises(LockHeld):
         second.acquire()
     assert first.check() > 0
 
@@ -176,7 +176,7 @@ def test_without_renewals_the_lock_runs_out_by_itself(cluster: ApiCluster, locki
     lock.acquire()
     faulty.down = True
     wait_until(lambda: is_lost(lock), "the end of the lock's time")
-    with pytest.raises(LockedByAnother, match="ran out"):
+    with pytest.raises(LockHeld, match="ran out"):
         lock.check()
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from seimigrate.adapters.api import ApiCluster, path_of
-from seimigrate.adapters.pods import BODY_LIMIT, ForwardedPods, TokenSource
-from seimigrate.domain.kinds import Kind
+from seimigrate.adapters.pods import BODY_LIMIT, ForwardedPodClient, TokenSource
+from seimigrate.domain.kube.kinds import Kind
 from seimigrate.engine.errors import Forbidden, Unreachable
 from seimigrate.engine.ports import Response
 from tests.adapters.helpers import grant, pod, wait_until
@@ -72,12 +72,12 @@ def kubelet(controlplane: ControlPlane, cluster: ApiCluster, namespace: str) -> 
 
 
 @pytest.fixture
-def pods(controlplane: ControlPlane, kubelet: Kubelet) -> ForwardedPods:
-    return ForwardedPods(controlplane.admin, lambda: TOKEN)
+def pods(controlplane: ControlPlane, kubelet: Kubelet) -> ForwardedPodClient:
+    return ForwardedPodClient(controlplane.admin, lambda: TOKEN)
 
 
 def test_a_request_reaches_the_pods_port_and_its_answer_comes_back(
-    pods: ForwardedPods, kubelet: Kubelet, namespace: str
+    pods: ForwardedPodClient, kubelet: Kubelet, namespace: str
 ) -> None:
     assert pods.call(namespace, "a-0", 9100, "GET", "/v0/healthz") == Response(200, "yes")
     (asked,) = kubelet.asked
@@ -86,23 +86,25 @@ def test_a_request_reaches_the_pods_port_and_its_answer_comes_back(
     assert b"Authorization" not in asked[3]
 
 
-def test_a_body_and_the_token_are_sent_when_asked_for(pods: ForwardedPods, kubelet: Kubelet, namespace: str) -> None:
+def test_a_body_and_the_token_are_sent_when_asked_for(
+    pods: ForwardedPodClient, kubelet: Kubelet, namespace: str
+) -> None:
     pods.call(namespace, "a-0", 8443, "POST", "/v0/tasks", body={"type": "mark-ready"}, authorised=True)
     head, _, body = kubelet.asked[0][3].partition(b"\r\n\r\n")
     assert json.loads(body) == {"type": "mark-ready"}
     assert f"Authorization: Bearer {TOKEN}".encode() in head
 
 
-def test_a_large_body_arrives_whole(pods: ForwardedPods, kubelet: Kubelet, namespace: str) -> None:
+def test_a_large_body_arrives_whole(pods: ForwardedPodClient, kubelet: Kubelet, namespace: str) -> None:
     pods.call(namespace, "a-0", 8443, "POST", "/", body={"text": "y" * 300_000})
     assert json.loads(kubelet.asked[0][3].partition(b"\r\n\r\n")[2])["text"] == "y" * 300_000
 
 
-def test_an_answer_is_an_answer_whatever_its_status(pods: ForwardedPods, namespace: str) -> None:
+def test_an_answer_is_an_answer_whatever_its_status(pods: ForwardedPodClient, namespace: str) -> None:
     assert pods.call(namespace, "a-0", 6, "GET", "/") == Response(503, "not ready")
 
 
-def test_an_endless_answer_is_cut(pods: ForwardedPods, namespace: str) -> None:
+def test_an_endless_answer_is_cut(pods: ForwardedPodClient, namespace: str) -> None:
     assert len(pods.call(namespace, "a-0", 5, "GET", "/").body) == BODY_LIMIT
 
 
@@ -110,7 +112,7 @@ def test_an_endless_answer_is_cut(pods: ForwardedPods, namespace: str) -> None:
     ("port", "reason"), [(1, "nobody listens on port 1 "), (2, "closed"), (3, "HTTP"), (4, "within"), (7, "HTTP")]
 )
 def test_no_answer_is_unreachable_with_the_reason_and_no_token(
-    pods: ForwardedPods, namespace: str, port: int, reason: str
+    pods: ForwardedPodClient, namespace: str, port: int, reason: str
 ) -> None:
     with pytest.raises(Unreachable, match=reason) as caught:
         pods.call(namespace, "a-0", port, "GET", "/", authorised=True, timeout=1.0 if port == 4 else 20.0)
@@ -118,7 +120,7 @@ def test_no_answer_is_unreachable_with_the_reason_and_no_token(
     assert TOKEN not in str(caught.value) + caught.value.hint
 
 
-def test_a_pod_that_is_not_there_is_unreachable(pods: ForwardedPods, namespace: str) -> None:
+def test_a_pod_that_is_not_there_is_unreachable(pods: ForwardedPodClient, namespace: str) -> None:
     with pytest.raises(Unreachable, match='pods "b-0" not found'):
         pods.call(namespace, "b-0", 9100, "GET", "/")
 
@@ -126,7 +128,7 @@ def test_a_pod_that_is_not_there_is_unreachable(pods: ForwardedPods, namespace: 
 def test_a_token_that_no_header_can_carry_is_not_quoted(
     controlplane: ControlPlane, kubelet: Kubelet, namespace: str
 ) -> None:
-    pods = ForwardedPods(controlplane.admin, lambda: f"{TOKEN}\nX: y")
+    pods = ForwardedPodClient(controlplane.admin, lambda: f"{TOKEN}\nX: y")
     with pytest.raises(Unreachable) as caught:
         pods.call(namespace, "a-0", 9100, "GET", "/", authorised=True)
     assert TOKEN not in str(caught.value)
@@ -134,7 +136,7 @@ def test_a_token_that_no_header_can_carry_is_not_quoted(
 
 def test_a_missing_right_to_forward_is_named(controlplane: ControlPlane, kubelet: Kubelet, namespace: str) -> None:
     with pytest.raises(Forbidden) as caught:
-        ForwardedPods(controlplane.connection("nobody")).call(namespace, "a-0", 9100, "GET", "/")
+        ForwardedPodClient(controlplane.connection("nobody")).call(namespace, "a-0", 9100, "GET", "/")
     assert f'on resource "pods/portforward" in namespace "{namespace}"' in caught.value.hint
 
 
@@ -142,11 +144,11 @@ def test_the_right_to_create_forwards_is_enough_with_get(
     controlplane: ControlPlane, kubelet: Kubelet, namespace: str
 ) -> None:
     grant(controlplane.admin, namespace, "operator", ("", "pods/portforward", ["get", "create"]))
-    pods = ForwardedPods(controlplane.connection("operator"))
+    pods = ForwardedPodClient(controlplane.connection("operator"))
     assert wait_until(lambda: pods.call(namespace, "a-0", 9100, "GET", "/"), "an answer").status == 200
 
 
-def test_a_kubelet_that_is_gone_is_unreachable(cluster: ApiCluster, pods: ForwardedPods, namespace: str) -> None:
+def test_a_kubelet_that_is_gone_is_unreachable(cluster: ApiCluster, pods: ForwardedPodClient, namespace: str) -> None:
     node = f"node-{namespace}"
     status = {"daemonEndpoints": {"kubeletEndpoint": {"Port": 1}}}
     path = f"{path_of(Kind.NODE, '', node)}/status"
@@ -156,7 +158,7 @@ def test_a_kubelet_that_is_gone_is_unreachable(cluster: ApiCluster, pods: Forwar
         pods.call(namespace, "a-0", 9100, "GET", "/")
 
 
-def test_many_threads_may_call_at_once(pods: ForwardedPods, namespace: str) -> None:
+def test_many_threads_may_call_at_once(pods: ForwardedPodClient, namespace: str) -> None:
     statuses: list[int] = []
     threads = [
         threading.Thread(
@@ -185,5 +187,5 @@ def test_a_token_is_renewed_at_half_of_its_life(cluster: ApiCluster, namespace: 
 def test_a_missing_right_to_make_tokens_is_named(controlplane: ControlPlane, kubelet: Kubelet, namespace: str) -> None:
     tokens = TokenSource(ApiCluster(controlplane.connection("nobody")), namespace, "default")
     with pytest.raises(Forbidden) as caught:
-        ForwardedPods(controlplane.admin, tokens).call(namespace, "a-0", 9100, "GET", "/", authorised=True)
+        ForwardedPodClient(controlplane.admin, tokens).call(namespace, "a-0", 9100, "GET", "/", authorised=True)
     assert 'verb "create" on resource "serviceaccounts/token"' in caught.value.hint

@@ -7,36 +7,36 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from seimigrate.adapters.api import ApiCluster
-from seimigrate.adapters.watch import WatchedView
-from seimigrate.domain.kinds import Kind, Object
+from seimigrate.adapters.watch import InformerCache
+from seimigrate.domain.kube.kinds import Kind, Object
 from seimigrate.engine.errors import ApiError, Forbidden, NotFound
 from tests.adapters.helpers import RBAC, config_map, grant
 from tests.controlplane.process import ControlPlane
 
-Watching = Callable[..., WatchedView]
+Watching = Callable[..., InformerCache]
 
 
 @pytest.fixture
 def watching(controlplane: ControlPlane) -> Iterator[Watching]:
     """Give a function that starts a view; all are stopped after the test."""
-    views: list[WatchedView] = []
+    views: list[InformerCache] = []
 
-    def start(*arguments: object, user: str = "admin", **keywords: object) -> WatchedView:
-        view = WatchedView(controlplane.connection(user), *arguments, **keywords)  # type: ignore[arg-type]
-        views.append(view)
-        return view.start()
+    def start(*arguments: object, user: str = "admin", **keywords: object) -> InformerCache:
+        cache = InformerCache(controlplane.connection(user), *arguments, **keywords)  # type: ignore[arg-type]
+        views.append(cache)
+        return cache.start()
 
     yield start
-    for view in views:
-        view.stop()
+    for cache in views:
+        cache.stop()
 
 
-def wait_for(view: WatchedView, condition: Callable[[], object], what: str) -> None:
+def wait_for(cache: InformerCache, condition: Callable[[], object], what: str) -> None:
     """Let the view wait until a condition holds."""
     for _ in range(200):
         if condition():
             return
-        view.wait(0.5)
+        cache.wait_for_change(0.5)
     raise AssertionError(f"never seen: {what}")
 
 
@@ -44,55 +44,57 @@ def test_what_is_there_is_known_at_once_and_what_changes_soon(
     cluster: ApiCluster, namespace: str, watching: Watching
 ) -> None:
     first = cluster.create(Kind.CONFIG_MAP, config_map(namespace, "a"))
-    view = watching([Kind.CONFIG_MAP, Kind.NODE], [namespace])
-    assert view.get(Kind.CONFIG_MAP, namespace, "a") == first
+    cache = watching([Kind.CONFIG_MAP, Kind.NODE], [namespace])
+    assert cache.get(Kind.CONFIG_MAP, namespace, "a") == first
     second = cluster.patch(Kind.CONFIG_MAP, namespace, "a", [{"op": "add", "path": "/data", "value": {"x": "1"}}])
-    wait_for(view, lambda: view.get(Kind.CONFIG_MAP, namespace, "a") == second, "the change")
+    wait_for(cache, lambda: cache.get(Kind.CONFIG_MAP, namespace, "a") == second, "the change")
     third = cluster.create(Kind.CONFIG_MAP, config_map(namespace, "b"))
-    wait_for(view, lambda: third in view.list(Kind.CONFIG_MAP, namespace), "the new one")
+    wait_for(cache, lambda: third in cache.list(Kind.CONFIG_MAP, namespace), "the new one")
     cluster.delete(Kind.CONFIG_MAP, namespace, "a", uid=first["metadata"]["uid"])
-    wait_for(view, lambda: view.get(Kind.CONFIG_MAP, namespace, "a") is None, "the deletion")
+    wait_for(cache, lambda: cache.get(Kind.CONFIG_MAP, namespace, "a") is None, "the deletion")
 
 
 def test_all_namespaces_are_seen_when_none_is_named(
     cluster: ApiCluster, make_namespace: Callable[[], str], watching: Watching
 ) -> None:
     one, other = make_namespace(), make_namespace()
-    view = watching([Kind.CONFIG_MAP])
+    cache = watching([Kind.CONFIG_MAP])
     cluster.create(Kind.CONFIG_MAP, config_map(one, "a"))
     cluster.create(Kind.CONFIG_MAP, config_map(other, "a"))
-    wait_for(view, lambda: all(view.get(Kind.CONFIG_MAP, name, "a") for name in (one, other)), "both")
-    assert [each["metadata"]["namespace"] for each in view.list(Kind.CONFIG_MAP, one)].count(one) >= 1
-    assert {one, other} <= {each["metadata"]["namespace"] for each in view.list(Kind.CONFIG_MAP)}
+    wait_for(cache, lambda: all(cache.get(Kind.CONFIG_MAP, name, "a") for name in (one, other)), "both")
+    assert [each["metadata"]["namespace"] for each in cache.list(Kind.CONFIG_MAP, one)].count(one) >= 1
+    assert {one, other} <= {each["metadata"]["namespace"] for each in cache.list(Kind.CONFIG_MAP)}
 
 
 def test_our_own_write_is_seen_before_the_watch_and_an_older_answer_never(
     cluster: ApiCluster, namespace: str, watching: Watching
 ) -> None:
-    view = watching([Kind.CONFIG_MAP], [namespace])
+    cache = watching([Kind.CONFIG_MAP], [namespace])
     first = cluster.create(Kind.CONFIG_MAP, config_map(namespace, "a"))
-    view.saw(Kind.CONFIG_MAP, first)
-    assert view.get(Kind.CONFIG_MAP, namespace, "a") == first
+    cache.observe(Kind.CONFIG_MAP, first)
+    assert cache.get(Kind.CONFIG_MAP, namespace, "a") == first
     second = cluster.patch(Kind.CONFIG_MAP, namespace, "a", [{"op": "add", "path": "/data", "value": {"x": "1"}}])
-    view.saw(Kind.CONFIG_MAP, second)
-    view.saw(Kind.CONFIG_MAP, first)
-    assert view.get(Kind.CONFIG_MAP, namespace, "a") == second
+    cache.observe(Kind.CONFIG_MAP, second)
+    cache.observe(Kind.CONFIG_MAP, first)
+    assert cache.get(Kind.CONFIG_MAP, namespace, "a") == second
     cluster.delete(Kind.CONFIG_MAP, namespace, "a", uid=first["metadata"]["uid"])
-    wait_for(view, lambda: view.get(Kind.CONFIG_MAP, namespace, "a") is None, "the deletion")
-    view.saw(Kind.CONFIG_MAP, second)
-    assert view.get(Kind.CONFIG_MAP, namespace, "a") is None
+    wait_for(cache, lambda: cache.get(Kind.CONFIG_MAP, namespace, "a") is None, "the deletion")
+    cache.observe(Kind.CONFIG_MAP, second)
+    assert cache.get(Kind.CONFIG_MAP, namespace, "a") is None
     again = cluster.create(Kind.CONFIG_MAP, config_map(namespace, "a"))
-    view.saw(Kind.CONFIG_MAP, again)
-    assert view.get(Kind.CONFIG_MAP, namespace, "a") == again
+    cache.observe(Kind.CONFIG_MAP, again)
+    assert cache.get(Kind.CONFIG_MAP, namespace, "a") == again
 
 
 def test_a_wait_ends_at_a_change_since_the_last_one(cluster: ApiCluster, namespace: str, watching: Watching) -> None:
-    view = watching([Kind.CONFIG_MAP], [namespace])
+    cache = watching([Kind.CONFIG_MAP], [namespace])
     cluster.create(Kind.CONFIG_MAP, config_map(namespace, "a"))
-    wait_for(view, lambda: view.get(Kind.CONFIG_MAP, namespace, "a"), "the new one")
+    wait_for(cache, lambda: cache.get(Kind.CONFIG_MAP, namespace, "a"), "the new one")
     cluster.create(Kind.CONFIG_MAP, config_map(namespace, "b"))
-    view.wait(60)  # the change is there before the wait, or comes during it: neither may take the whole minute
-    wait_for(view, lambda: view.get(Kind.CONFIG_MAP, namespace, "b"), "the other")
+    cache.wait_for_change(
+        60
+    )  # the change is there before the wait, or comes during it: neither may take the whole minute
+    wait_for(cache, lambda: cache.get(Kind.CONFIG_MAP, namespace, "b"), "the other")
 
 
 def test_an_api_server_that_comes_back_is_followed_again_with_nothing_missed(
@@ -100,13 +102,13 @@ def test_an_api_server_that_comes_back_is_followed_again_with_nothing_missed(
 ) -> None:
     """The server's memory of changes is gone with it: it answers 410, and everything is listed again."""
     gone = cluster.create(Kind.CONFIG_MAP, config_map(namespace, "gone"))
-    view = watching([Kind.CONFIG_MAP], [namespace])
+    cache = watching([Kind.CONFIG_MAP], [namespace])
     controlplane.stop_api_server()
     controlplane.start_api_server()
     cluster.delete(Kind.CONFIG_MAP, namespace, "gone", uid=gone["metadata"]["uid"])
     kept = cluster.create(Kind.CONFIG_MAP, config_map(namespace, "kept"))
-    wait_for(view, lambda: view.get(Kind.CONFIG_MAP, namespace, "kept") == kept, "the new one")
-    wait_for(view, lambda: view.get(Kind.CONFIG_MAP, namespace, "gone") is None, "the deletion")
+    wait_for(cache, lambda: cache.get(Kind.CONFIG_MAP, namespace, "kept") == kept, "the new one")
+    wait_for(cache, lambda: cache.get(Kind.CONFIG_MAP, namespace, "gone") is None, "the deletion")
 
 
 def test_a_version_that_is_too_old_to_watch_from_is_listed_again(
@@ -114,18 +116,18 @@ def test_a_version_that_is_too_old_to_watch_from_is_listed_again(
 ) -> None:
     controlplane.stop_api_server()
     controlplane.start_api_server()  # which has forgotten what happened before
-    view = WatchedView(controlplane.admin, [Kind.CONFIG_MAP], [namespace])
-    view._watches[0].version = "1"  # as after a long time without a connection
+    cache = InformerCache(controlplane.admin, [Kind.CONFIG_MAP], [namespace])
+    cache._watches[0].version = "1"  # as after a long time without a connection
     cluster.create(Kind.CONFIG_MAP, config_map(namespace, "a"))
     try:
-        view.start()
-        assert view.get(Kind.CONFIG_MAP, namespace, "a")
+        cache.start()
+        assert cache.get(Kind.CONFIG_MAP, namespace, "a")
     finally:
-        view.stop()
+        cache.stop()
 
 
 def test_a_list_takes_away_what_it_lacks_but_not_what_was_seen_later(controlplane: ControlPlane) -> None:
-    view = WatchedView(controlplane.admin, [Kind.CONFIG_MAP], ["x"])
+    cache = InformerCache(controlplane.admin, [Kind.CONFIG_MAP], ["x"])
 
     def version(name: str, number: int) -> Object:
         body = config_map("x", name)
@@ -133,11 +135,11 @@ def test_a_list_takes_away_what_it_lacks_but_not_what_was_seen_later(controlplan
         return body
 
     for name, number in (("old", 5), ("late", 30), ("newer", 20)):
-        view.saw(Kind.CONFIG_MAP, version(name, number))
-    view.took_all(view._watches[0], [version("newer", 8)], "10")
-    assert [each["metadata"]["resourceVersion"] for each in view.list(Kind.CONFIG_MAP, "x")] == ["30", "20"]
-    view.saw(Kind.CONFIG_MAP, version("old", 9))
-    assert view.get(Kind.CONFIG_MAP, "x", "old") is None
+        cache.observe(Kind.CONFIG_MAP, version(name, number))
+    cache.on_list(cache._watches[0], [version("newer", 8)], "10")
+    assert [each["metadata"]["resourceVersion"] for each in cache.list(Kind.CONFIG_MAP, "x")] == ["30", "20"]
+    cache.observe(Kind.CONFIG_MAP, version("old", 9))
+    assert cache.get(Kind.CONFIG_MAP, "x", "old") is None
 
 
 def test_start_tells_the_missing_right(namespace: str, watching: Watching) -> None:
@@ -150,9 +152,9 @@ def test_the_right_to_list_without_the_right_to_watch_is_told_while_it_runs(
     controlplane: ControlPlane, namespace: str, watching: Watching
 ) -> None:
     grant(controlplane.admin, namespace, "operator", ("", "configmaps", ["list"]))
-    view = watching([Kind.CONFIG_MAP], [namespace], user="operator")
+    cache = watching([Kind.CONFIG_MAP], [namespace], user="operator")
     with pytest.raises(Forbidden) as caught:
-        wait_for(view, lambda: False, "an end")
+        wait_for(cache, lambda: False, "an end")
     assert f'verb "watch" on resource "configmaps" in namespace "{namespace}"' in caught.value.hint
 
 
@@ -161,12 +163,12 @@ def test_a_right_that_is_taken_away_ends_the_view(
 ) -> None:
     monkeypatch.setattr("seimigrate.adapters.watch.WATCH_SECONDS", 1)
     grant(controlplane.admin, namespace, "operator", ("", "configmaps", ["list", "watch"]))
-    view = watching([Kind.CONFIG_MAP], [namespace], user="operator")
+    cache = watching([Kind.CONFIG_MAP], [namespace], user="operator")
     controlplane.admin.request("DELETE", f"{RBAC}/namespaces/{namespace}/rolebindings/test-operator")
     with pytest.raises(Forbidden):
-        wait_for(view, lambda: False, "an end")
+        wait_for(cache, lambda: False, "an end")
     with pytest.raises(Forbidden):
-        view.get(Kind.CONFIG_MAP, namespace, "a")
+        cache.get(Kind.CONFIG_MAP, namespace, "a")
 
 
 def test_an_absent_crd_is_told_unless_it_is_optional(
@@ -177,23 +179,23 @@ def test_an_absent_crd_is_told_unless_it_is_optional(
     with pytest.raises(NotFound, match="seigardens") as caught:
         watching([Kind.SEI_NODE_TASK], [namespace])
     assert "kubectl get crd seigardens.sei.io" in caught.value.hint
-    view = watching([Kind.POD], [namespace], optional=[Kind.SEI_NODE_TASK])
-    assert view.list(Kind.SEI_NODE_TASK, namespace) == []
-    assert view.get(Kind.SEI_NODE_TASK, namespace, "a") is None
+    cache = watching([Kind.POD], [namespace], optional=[Kind.SEI_NODE_TASK])
+    assert cache.list(Kind.SEI_NODE_TASK, namespace) == []
+    assert cache.get(Kind.SEI_NODE_TASK, namespace, "a") is None
 
 
 def test_what_nobody_watches_is_not_taken_for_absent(namespace: str, watching: Watching) -> None:
-    view = watching([Kind.POD], [namespace])
+    cache = watching([Kind.POD], [namespace])
     with pytest.raises(LookupError):
-        view.get(Kind.SERVICE, namespace, "a")
+        cache.get(Kind.SERVICE, namespace, "a")
     with pytest.raises(LookupError):
-        view.list(Kind.POD, "elsewhere")
+        cache.list(Kind.POD, "elsewhere")
 
 
 def test_a_stopped_view_has_no_threads_left(namespace: str, watching: Watching) -> None:
-    view = watching([Kind.POD, Kind.SERVICE], [namespace])
-    view.stop()
-    assert not any(watch.thread.is_alive() for watch in view._watches)
+    cache = watching([Kind.POD, Kind.SERVICE], [namespace])
+    cache.stop()
+    assert not any(watch.thread.is_alive() for watch in cache._watches)
 
 
 def test_without_an_api_server_start_is_one_error(controlplane: ControlPlane, watching: Watching) -> None:

@@ -7,9 +7,9 @@ from unittest.mock import patch
 
 import pytest
 
-from seimigrate.domain.fleet.wishes import Answer, Word
-from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
-from seimigrate.engine.brake import NAME, Brake
+from seimigrate.domain.fleet.control import ControlCommand, ControlReply
+from seimigrate.domain.kube.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
+from seimigrate.engine.run_control import NAME, ControlServer
 from seimigrate.simulation.world import World
 from tests.cli.world import WorldSession, hold_lock, say
 
@@ -20,23 +20,23 @@ WORDS = [["pause"], ["resume"], ["promote"], ["abort"], ["skip", "sei/a"], ["ret
 def session() -> Iterator[WorldSession]:
     """A session on whose clock time passes while a command waits."""
     world = World()
-    with patch("seimigrate.cli.brake.time.sleep", world.run):
+    with patch("seimigrate.cli.commands.control.time.sleep", world.run):
         yield WorldSession(world)
 
 
-def answering(session: WorldSession, answer: Answer) -> list[tuple[Word, str, bool]]:
+def answering(session: WorldSession, reply: ControlReply) -> list[tuple[ControlCommand, str, bool]]:
     """Let a run live that answers each wish; gives what it was asked for."""
     hold_lock(session.world)
-    asked: list[tuple[Word, str, bool]] = []
-    brake = Brake(session.world.cluster, session.world.view, "r9-aaaaaa")
+    asked: list[tuple[ControlCommand, str, bool]] = []
+    control = ControlServer(session.world.cluster, session.world.cache, "r9-aaaaaa")
 
     def live(seconds: float) -> None:
         session.world.run(seconds)
-        for wish in brake.heard():
-            asked.append((wish.word, wish.node, wish.rollback))
-            brake.answer({wish.id: answer})
+        for request in control.pending_requests():
+            asked.append((request.command, request.node, request.rollback))
+            control.reply({request.id: reply})
 
-    patch("seimigrate.cli.brake.time.sleep", live).start()
+    patch("seimigrate.cli.commands.control.time.sleep", live).start()
     return asked
 
 
@@ -57,21 +57,21 @@ def test_a_run_that_does_not_answer_gets_its_wish_taken_back(session: WorldSessi
     assert said.code == 1
     assert "has not answered for 10 s, and the wish was taken back" in said.err
     board = session.world.cluster.objects[Kind.CONFIG_MAP][SYSTEM_NAMESPACE, NAME]["data"]["record"]
-    assert '"wishes": []' in board
+    assert '"requests": []' in board
 
 
 @pytest.mark.parametrize(
     ("words", "asked"),
     [
-        (["pause"], (Word.PAUSE, "", False)),
-        (["skip", "sei/full-1"], (Word.SKIP, "sei/full-1", False)),
-        (["abort", "--rollback"], (Word.ABORT, "", True)),
+        (["pause"], (ControlCommand.PAUSE, "", False)),
+        (["skip", "sei/full-1"], (ControlCommand.SKIP, "sei/full-1", False)),
+        (["abort", "--rollback"], (ControlCommand.ABORT, "", True)),
     ],
 )
 def test_a_live_run_is_asked_and_its_answer_is_told(
-    session: WorldSession, words: list[str], asked: tuple[Word, str, bool]
+    session: WorldSession, words: list[str], asked: tuple[ControlCommand, str, bool]
 ) -> None:
-    heard = answering(session, Answer(True, "so be it"))
+    heard = answering(session, ControlReply(True, "so be it"))
     said = say(session, *words)
     assert (said.code, heard) == (0, [asked])
     assert said.out.startswith("so be it\n")
@@ -79,11 +79,11 @@ def test_a_live_run_is_asked_and_its_answer_is_told(
 
 
 def test_a_refusal_is_told_with_exit_code_1_and_as_json(session: WorldSession) -> None:
-    answering(session, Answer(False, "it is not paused"))
+    answering(session, ControlReply(False, "it is not paused"))
     said = say(session, "resume", "-o", "json")
     assert said.code == 1
     assert said.json == {
-        "version": 1, "wish": "resume", "node": None, "granted": False, "answer": "it is not paused",
+        "version": 1, "command": "resume", "node": None, "accepted": False, "message": "it is not paused",
     }  # fmt: skip
     patch.stopall()
 
@@ -91,8 +91,8 @@ def test_a_refusal_is_told_with_exit_code_1_and_as_json(session: WorldSession) -
 def test_a_wish_for_a_run_that_is_gone_reaches_no_other(session: WorldSession) -> None:
     hold_lock(session.world)
     say(session, "pause")
-    brake = Brake(session.world.cluster, session.world.view, "r10-bbbbbb")
-    assert brake.heard() == []
+    control = ControlServer(session.world.cluster, session.world.cache, "r10-bbbbbb")
+    assert control.pending_requests() == []
     assert session.world.cluster.objects[Kind.LEASE][SYSTEM_NAMESPACE, LEASE_NAME]
 
 

@@ -46,7 +46,7 @@ def offered(monkeypatch: pytest.MonkeyPatch, session: WorldSession, *words: str)
 
 def test_commands_and_options_are_offered(monkeypatch: pytest.MonkeyPatch, session: WorldSession) -> None:
     assert "rollback" in offered(monkeypatch, session, "ro")
-    assert "--lease-seconds" in offered(monkeypatch, session, "apply", "--lease")
+    assert "--lease-duration" in offered(monkeypatch, session, "apply", "--lease")
 
 
 @pytest.mark.parametrize("command", ["plan", "apply", "status", "rollback", "hold", "guard"])

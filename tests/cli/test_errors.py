@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from seimigrate.cli import naming
-from seimigrate.cli.app import main
-from seimigrate.domain.kinds import JOURNAL_PREFIX, RUN_NAME, SYSTEM_NAMESPACE, Kind
+from seimigrate.app import names
+from seimigrate.cli.main import main
+from seimigrate.domain.kube.kinds import JOURNAL_PREFIX, RUN_NAME, SYSTEM_NAMESPACE, Kind
 from seimigrate.engine.errors import ApiError, Forbidden, NotFound, Unauthorized, Unreachable
 from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.world import World
@@ -19,7 +19,7 @@ from tests.cli.world import GO, SEI, SPLIT, Said, WorldSession, say
 EVERY = [
     ["plan", *GO],
     ["status", "-A"],
-    ["apply", "--unguarded", *GO, "--yes"],
+    ["apply", "--no-guard", *GO, "--yes"],
     ["rollback", "--yes"],
     ["hold", "--yes"],
 ]
@@ -164,7 +164,7 @@ def test_words_that_are_off_are_usage_errors(world: World, words: list[str], tex
     ["", "a", "!a", "a=b", "a==b", "a!=b", "sei.io/role=node, sei.io/chain!=x", "a in (b, c),!d", "a notin (b)", "a>1"],
 )
 def test_every_selector_that_kubernetes_knows_is_passed_on(selector: str) -> None:
-    assert naming.selector("-l", selector) == selector
+    assert names.selector("-l", selector) == selector
 
 
 @pytest.mark.parametrize(
@@ -226,16 +226,16 @@ def test_a_token_that_expires_in_the_middle_is_1_and_the_same_command_goes_on(wo
             expired.append(True)
             raise Unauthorized("the API server does not accept our credentials", hint="try: kubectl auth whoami")
 
-    world.swap_controller("old")
+    world.replace_controller("old")
     world.cluster.before_request = expire
     session = WorldSession(world)
-    told = say(session, "apply", "--unguarded", *GO, "--yes")
+    told = say(session, "apply", "--no-guard", *GO, "--yes")
     assert is_one_error(told, 1, "error: the API server does not accept our credentials\n")
     assert "  hint: try: kubectl auth whoami; then the same command again goes on\n" in told.err
     world.cluster.before_request = None
     status = say(session, "status", *SPLIT, "-o", "json").json["nodes"][0]
     assert (status["stage"], status["outcome"], status["held"]) == ("ready", None, True)
-    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
+    assert say(session, "apply", "--no-guard", *GO, "--yes").code == 9
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 5), (signal.SIGTERM, 143)])
@@ -248,21 +248,21 @@ def test_an_interruption_in_the_middle_is_safe_and_its_code_says_whose_it_was(
             signal.raise_signal(number)
 
     before = signal.getsignal(number)
-    world.swap_controller("old")
+    world.replace_controller("old")
     world.cluster.before_request = interrupt
     session = WorldSession(world)
-    told = say(session, "apply", "--unguarded", *GO, "--yes")
+    told = say(session, "apply", "--no-guard", *GO, "--yes")
     assert told.code == code
     assert "error: interrupted: that is safe, and the same command again goes on\n" in told.err
     assert signal.getsignal(number) is before
     status = say(session, "status", *SPLIT)
     assert "interrupted" in status.out
-    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
+    assert say(session, "apply", "--no-guard", *GO, "--yes").code == 9
 
 
 def test_an_interruption_before_the_run_says_that_nothing_was_changed(world: World) -> None:
     world.cluster.before_request = lambda request: signal.raise_signal(signal.SIGINT)
-    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes")
+    told = say(WorldSession(world), "apply", "--no-guard", *GO, "--yes")
     assert (told.code, told.out) == (5, "")
     assert "interrupted: nothing was changed" in told.err
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from seimigrate.cli.shell import Interrupted
-from seimigrate.domain.kinds import SYSTEM_NAMESPACE, Kind
+from seimigrate.cli.invocation import Interrupted
+from seimigrate.domain.kube.kinds import SYSTEM_NAMESPACE, Kind
 from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.world import World
 from tests.cli.world import GO, SEI, SPLIT, WorldSession, hold_lock, say
@@ -33,7 +33,7 @@ def guard_lease(world: World, *nodes: str, holder: str = "guard-7:1") -> None:
     annotations = {"annotations": {"seimigrate.sei.io/run": TOKEN}}
     spec = {"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": now}
     world.cluster.put(Kind.LEASE, {"metadata": meta | annotations, "spec": spec})
-    record = json.dumps({"guard": TOKEN, "looks_after": nodes, "nodes": {}})
+    record = json.dumps({"guard": TOKEN, "guarded_nodes": nodes, "nodes": {}})
     world.cluster.put(Kind.CONFIG_MAP, {"metadata": dict(meta), "data": {"record": record}})
 
 
@@ -52,7 +52,7 @@ def is_ready(world: World) -> bool:
 
 def test_guard_brings_a_held_node_back_and_says_so(world: World) -> None:
     session = WorldSession(world)
-    assert say(session, "apply", *GO, "--yes", "--unguarded").code == 9
+    assert say(session, "apply", *GO, "--yes", "--no-guard").code == 9
     delete_pod(world)
     told = say(session, "guard", "--once")
     assert told.code == 0, told.err
@@ -67,7 +67,7 @@ def test_guard_brings_a_held_node_back_and_says_so(world: World) -> None:
 @pytest.mark.parametrize("words", [["-n", "other"], ["--node", "other/full-0"], ["-l", "sei.io/role=none"]])
 def test_guard_looks_after_the_nodes_that_were_chosen(world: World, words: list[str]) -> None:
     session = WorldSession(world)
-    assert say(session, "apply", *GO, "--yes", "--unguarded").code == 9
+    assert say(session, "apply", *GO, "--yes", "--no-guard").code == 9
     delete_pod(world)
     if words[0] == "-n":
         words = ["--node", "sei/another"]  # the view in memory shows all namespaces
@@ -90,7 +90,7 @@ def test_guard_may_be_told_several_namespaces(world: World) -> None:
 
 
 def test_an_apply_that_is_told_so_ends_with_unguarded_nodes_at_once(world: World) -> None:
-    told = say(WorldSession(world), "apply", *GO, "--yes", "--unguarded")
+    told = say(WorldSession(world), "apply", *GO, "--yes", "--no-guard")
     assert told.code == 9
     assert "guard" not in told.err
 
@@ -185,7 +185,7 @@ def test_who_is_asked_to_end_while_it_guards_ends_as_one_that_is_to_be_started_a
 
 
 def test_a_node_that_was_handed_back_needs_no_guard(world: World) -> None:
-    world.swap_controller("new")
+    world.replace_controller("new")
     told = say(WorldSession(world), "apply", *GO, "--yes")
     assert told.code == 0
     assert "guard" not in told.err

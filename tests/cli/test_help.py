@@ -18,7 +18,7 @@ COMMANDS = [
 ]
 PROBE = """
 import sys
-from seimigrate.cli.app import main
+from seimigrate.cli.main import main
 code = main(sys.argv[1:])
 heavy = {"kubernetes", "urllib3", "tenacity", "websocket", "structlog"} & set(sys.modules)
 print("imported:", sorted(heavy), file=sys.stderr)

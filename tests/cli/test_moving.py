@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from seimigrate.domain.kinds import CONTROLLER_MANAGER, HOLD_LABEL, Kind
+from seimigrate.domain.kube.kinds import CONTROLLER_MANAGER, HOLD_LABEL, Kind
 from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.world import SEID_IMAGE, SPLIT_IMAGE, World
 from tests.cli.world import GO, SEI, SPLIT, WorldSession, say
@@ -24,23 +24,23 @@ def held(world: World, name: str = "full-0") -> bool:
 
 
 def test_done_and_handed_back_is_0_and_again_is_nothing_to_do(world: World) -> None:
-    world.swap_controller("new")
+    world.replace_controller("new")
     session = WorldSession(world)
-    told = say(session, "apply", "--unguarded", *GO, "--yes", "-o", "json")
+    told = say(session, "apply", "--no-guard", *GO, "--yes", "-o", "json")
     assert told.code == 0
-    assert list(told.json) == ["version", "event", "run", "nodes", "next"]
+    assert list(told.json) == ["version", "event", "run", "nodes", "nextCommand"]
     assert told.json["run"] == world.lock.token
     [node] = told.json["nodes"]
     assert list(node) == ENDED
     assert (node["outcome"], node["stage"], node["held"], node["failure"]) == ("done", "release", False, None)
     assert not held(world)
-    again = say(session, "apply", "--unguarded", *GO, "--yes", "-o", "json")
+    again = say(session, "apply", "--no-guard", *GO, "--yes", "-o", "json")
     assert again.code == 0
-    assert [node["outcome"] for node in again.json["nodes"]] == ["nothing-to-do"]
+    assert [node["outcome"] for node in again.json["nodes"]] == ["unchanged"]
 
 
 def test_done_but_the_controller_disagrees_is_9(world: World) -> None:
-    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes")
+    told = say(WorldSession(world), "apply", "--no-guard", *GO, "--yes")
     assert told.code == 9
     assert "done-held" in told.out
     assert "2  held" in told.out  # two restarts
@@ -49,12 +49,12 @@ def test_done_but_the_controller_disagrees_is_9(world: World) -> None:
 
 
 def test_merged_restarts_once(world: World) -> None:
-    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes", "--strategy", "merged", "-o", "json")
+    told = say(WorldSession(world), "apply", "--no-guard", *GO, "--yes", "--strategy", "merged", "-o", "json")
     assert [node["restarts"] for node in told.json["nodes"]] == [1]
 
 
 def test_all_blocked_is_4_and_says_why(world: World) -> None:
-    told = say(WorldSession(world), "apply", "--unguarded", *SPLIT, "--yes", "-o", "json")
+    told = say(WorldSession(world), "apply", "--no-guard", *SPLIT, "--yes", "-o", "json")
     assert told.code == 4
     [node] = told.json["nodes"]
     assert (node["outcome"], node["stage"], node["restarts"]) == ("blocked", None, 0)
@@ -65,8 +65,8 @@ def test_all_blocked_is_4_and_says_why(world: World) -> None:
 def test_some_blocked_beside_one_that_moved_is_not_4(world: World) -> None:
     world.add_node(SEI, "full-1")
     world.edit_seinode(SEI, "full-1", {"paused": True})
-    world.swap_controller("new")
-    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes", "-o", "json")
+    world.replace_controller("new")
+    told = say(WorldSession(world), "apply", "--no-guard", *GO, "--yes", "-o", "json")
     assert [node["outcome"] for node in told.json["nodes"]] == ["done", "blocked"]
     assert told.code == 0
 
@@ -81,20 +81,20 @@ def test_paused_is_5_and_the_same_command_goes_on(world: World) -> None:
 
     # The proof of the hold is a patch of the template, too, but a dry run before the first journaled write.
     world.cluster.after_request = lambda request: None if request.dry_run else upgrade(request)
-    told = say(session, "apply", "--unguarded", *GO, "--yes")
+    told = say(session, "apply", "--no-guard", *GO, "--yes")
     assert told.code == 5
     assert "paused" in told.out
     assert "a chain upgrade goes before a migration" in " ".join(told.out.split())
     assert told.out.splitlines()[-1].startswith("next: seimigrate apply --set")
     status = say(session, "status", *SPLIT, "-o", "json").json
-    assert (status["summary"]["open"], status["nodes"][0]["outcome"]) == (1, "paused")
+    assert (status["summary"]["unfinished"], status["nodes"][0]["outcome"]) == (1, "paused")
     world.edit_seinode(SEI, "full-0", {"image": SEID_IMAGE})
-    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
+    assert say(session, "apply", "--no-guard", *GO, "--yes").code == 9
 
 
 def test_a_node_that_fails_goes_back_and_is_6(world: World) -> None:
     world.settings.splits = lambda image: False
-    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes", "-o", "json")
+    told = say(WorldSession(world), "apply", "--no-guard", *GO, "--yes", "-o", "json")
     assert told.code == 6
     [node] = told.json["nodes"]
     assert node["outcome"] == "rolled-back"
@@ -105,7 +105,7 @@ def test_a_node_that_fails_goes_back_and_is_6(world: World) -> None:
 def test_the_run_stops_after_a_failure_and_names_the_rest(world: World) -> None:
     world.add_node(SEI, "full-1")
     world.settings.splits = lambda image: False
-    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes", "-o", "json")
+    told = say(WorldSession(world), "apply", "--no-guard", *GO, "--yes", "-o", "json")
     assert told.code == 6
     assert [node["outcome"] for node in told.json["nodes"]] == ["rolled-back", "not-started"]
 
@@ -113,7 +113,7 @@ def test_the_run_stops_after_a_failure_and_names_the_rest(world: World) -> None:
 def test_a_lock_of_another_is_7_and_nothing_is_changed(world: World) -> None:
     world.stop_controller()
     world.cluster.requests.clear()
-    for command in (["apply", "--unguarded", *GO], ["hold"], ["rollback"]):
+    for command in (["apply", "--no-guard", *GO], ["hold"], ["rollback"]):
         told = say(WorldSession(world, other="ann@there:1"), *command, "--yes")
         assert told.code == 7
         assert told.out == ""
@@ -124,19 +124,19 @@ def test_a_lock_of_another_is_7_and_nothing_is_changed(world: World) -> None:
 def test_rollback_of_a_done_node_is_0(world: World) -> None:
     session = WorldSession(world)
     before = world.statefulset(SEI, "full-0")["spec"]
-    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
+    assert say(session, "apply", "--no-guard", *GO, "--yes").code == 9
     told = say(session, "rollback", *SPLIT, "--yes", "-o", "json")
     assert told.code == 0
     assert [list(node) for node in told.json["nodes"]] == [ENDED]
     assert told.json["nodes"][0]["outcome"] == "rolled-back"
     assert world.statefulset(SEI, "full-0")["spec"] == before
     again = say(session, "rollback", *SPLIT, "--yes", "-o", "json")
-    assert (again.code, again.json["nodes"][0]["outcome"]) == (0, "nothing-to-do")
+    assert (again.code, again.json["nodes"][0]["outcome"]) == (0, "unchanged")
 
 
 def test_rollback_to_a_stage_stays_held_and_is_0(world: World) -> None:
     session = WorldSession(world)
-    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
+    assert say(session, "apply", "--no-guard", *GO, "--yes").code == 9
     told = say(session, "rollback", *SPLIT, "--yes", "--to", "ready", "-o", "json")
     assert told.code == 0
     assert (told.json["nodes"][0]["outcome"], told.json["nodes"][0]["held"]) == ("rolled-back-held", True)
@@ -149,7 +149,9 @@ def test_rollback_to_a_stage_that_is_ahead_is_4_and_says_where_the_node_is(world
     told = say(session, "rollback", *SPLIT, "--yes", "--to", "enforce")
     assert told.code == 4
     shown = " ".join(told.out.split())
-    assert "stage-ahead: it has come to the end of stage hold, and enforce is ahead: apply moves forwards" in shown
+    assert (
+        "stage-not-reached: it has come to the end of stage hold, and enforce is ahead: apply moves forwards" in shown
+    )
     assert (
         "seimigrate rollback --node sei/full-0 --to hold, or all the way: seimigrate rollback --node sei/full-0"
         in shown
@@ -160,7 +162,7 @@ def test_rollback_to_a_stage_that_is_ahead_is_4_and_says_where_the_node_is(world
 
 def test_rollback_that_cannot_be_handed_back_is_9_and_says_what_to_revert(world: World) -> None:
     session = WorldSession(world)
-    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
+    assert say(session, "apply", "--no-guard", *GO, "--yes").code == 9
     world.edit_seinode(SEI, "full-0", {"sidecar": {"image": SPLIT_IMAGE}})
     told = say(session, "rollback", *SPLIT, "--yes")
     assert told.code == 9
@@ -170,8 +172,8 @@ def test_rollback_that_cannot_be_handed_back_is_9_and_says_what_to_revert(world:
 
 def test_rollback_that_fails_is_8(world: World) -> None:
     session = WorldSession(world)
-    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
-    world.switches(SEI, "full-0").unschedulable = True
+    assert say(session, "apply", "--no-guard", *GO, "--yes").code == 9
+    world.faults(SEI, "full-0").unschedulable = True
     told = say(session, "rollback", *SPLIT, "--yes", "-o", "json")
     assert told.code == 8
     [node] = told.json["nodes"]
@@ -197,7 +199,7 @@ def test_hold_is_0_when_all_are_held_and_4_when_one_cannot_be(world: World) -> N
 def test_without_a_hold_nothing_may_be_the_controllers(world: World) -> None:
     world.stop_controller()
     world.cluster.requests.clear()
-    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes", "--hold", "none")
+    told = say(WorldSession(world), "apply", "--no-guard", *GO, "--yes", "--hold", "none")
     assert told.code == 1
     assert f"{CONTROLLER_MANAGER} owns StatefulSet spec.template.spec." in told.err
     assert {request.verb for request in world.cluster.requests} <= {"get", "list"}
@@ -210,13 +212,13 @@ def test_without_a_hold_no_policy_is_made_where_the_controller_owns_nothing(worl
         assert body is not None
         body["metadata"]["managedFields"] = []
         world.cluster.objects[kind][SEI, "full-0"] = body
-    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes", "--hold", "none", "-o", "json")
-    assert not world.view.list(Kind.ADMISSION_POLICY)
+    told = say(WorldSession(world), "apply", "--no-guard", *GO, "--yes", "--hold", "none", "-o", "json")
+    assert not world.cache.list(Kind.ADMISSION_POLICY)
     assert told.json["nodes"][0]["outcome"] != "blocked"
 
 
 def test_the_controller_can_be_named_where_no_deployment_shows_it(world: World) -> None:
-    [deployment] = world.view.list(Kind.DEPLOYMENT)
+    [deployment] = world.cache.list(Kind.DEPLOYMENT)
     meta = deployment["metadata"]
     world.cluster.delete(Kind.DEPLOYMENT, meta["namespace"], meta["name"], uid=meta["uid"])
     session = WorldSession(world)
@@ -228,7 +230,7 @@ def test_the_controller_can_be_named_where_no_deployment_shows_it(world: World) 
     assert say(session, "hold", "--yes", "--controller-account", account).code == 0
 
 
-@pytest.mark.parametrize("command", [["apply", "--unguarded", *GO], ["hold"], ["rollback"]], ids=lambda words: words[0])
+@pytest.mark.parametrize("command", [["apply", "--no-guard", *GO], ["hold"], ["rollback"]], ids=lambda words: words[0])
 class TestAsking:
     def test_without_a_terminal_it_takes_yes(self, world: World, command: list[str]) -> None:
         session = WorldSession(world)
@@ -266,7 +268,7 @@ class TestAsking:
 
 
 def test_what_is_asked_is_aligned_and_says_where(world: World) -> None:
-    told = say(WorldSession(world), "apply", "--unguarded", *GO, typed="n\n")
+    told = say(WorldSession(world), "apply", "--no-guard", *GO, typed="n\n")
     lines = told.err.splitlines()
     assert lines[0] == "cut over by plan split-listeners:"
     rows = lines[1:-1]
@@ -287,7 +289,7 @@ def test_only_the_nodes_namespaces_are_watched(world: World) -> None:
 
 def test_a_token_is_asked_for_only_by_who_cannot_do_without(world: World) -> None:
     for words, account in (
-        (("apply", "--unguarded", *GO), "account=('seimigrate-system', 'seimigrate')"),
+        (("apply", "--no-guard", *GO), "account=('seimigrate-system', 'seimigrate')"),
         (("hold",), "account=None"),
         (("rollback",), "account=None"),
     ):
@@ -299,5 +301,5 @@ def test_a_token_is_asked_for_only_by_who_cannot_do_without(world: World) -> Non
 
 def test_the_account_of_the_sidecars_token_can_be_named(world: World) -> None:
     session = WorldSession(world)
-    say(session, "apply", "--unguarded", *GO, "--yes", "--service-account", "ops/carrier")
+    say(session, "apply", "--no-guard", *GO, "--yes", "--service-account", "ops/carrier")
     assert "pods ops/carrier True" in session.opened

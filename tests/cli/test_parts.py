@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 import structlog
 
-from seimigrate.cli import exits
-from seimigrate.cli.exits import Exit
-from seimigrate.cli.kubeconfig import context_namespace
-from seimigrate.domain.actions import Note, Perform, Wait
-from seimigrate.domain.changes import Change
-from seimigrate.domain.checks import Blocker
-from seimigrate.domain.plan import StageName, Strategy
-from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
+from seimigrate.app import exit_codes
+from seimigrate.app.exit_codes import Exit
+from seimigrate.app.kube_context import context_namespace
+from seimigrate.domain.kube.changes import Change
+from seimigrate.domain.node.actions import ExecuteIntent, SaveRecord, Wait
+from seimigrate.domain.node.preflight import Blocker
+from seimigrate.domain.node.record import Direction, Intent, IntentKind, Outcome, Record
+from seimigrate.domain.plan.plan import StageName, Strategy
+from seimigrate.engine.event_dispatcher import EventDispatcher
 from seimigrate.engine.results import Result
-from seimigrate.engine.telling import Teller
-from seimigrate.render import logs, values
-from seimigrate.render.lines import Lines
+from seimigrate.render import formatting, logs
+from seimigrate.render.event_log import LogListener
 from seimigrate.simulation.world import VirtualClock, World
 from tests.cli.world import GO, SEI, WorldSession, say
 
@@ -44,7 +44,7 @@ BLOCKED_LATE = ended(Outcome.BLOCKED, blocked=("x",))
 BLOCKED_HELD = ended(Outcome.HELD, blocked=("x",))
 HELD_AFTER_FAILURE = ended(Outcome.HELD, failure="x")
 BLOCKED = Result("sei", "full-1", blockers=(Blocker("paused", "r", "do"),))
-NOTHING = Result("sei", "full-2", nothing_to_do=True)
+NOTHING = Result("sei", "full-2", unchanged=True)
 
 
 @pytest.mark.parametrize(
@@ -68,16 +68,16 @@ NOTHING = Result("sei", "full-2", nothing_to_do=True)
     ],
 )
 def test_exit_codes_of_apply_go_by_the_worst(results: list[Result], code: Exit) -> None:
-    assert exits.of_apply(results) == code
-    assert exits.of_apply(results[::-1]) == code
+    assert exit_codes.exit_of_apply(results) == code
+    assert exit_codes.exit_of_apply(results[::-1]) == code
 
 
 def test_exit_codes_of_a_rollback() -> None:
-    assert exits.of_rollback([BACK, NOTHING], all_the_way=True) == Exit.DONE
-    assert exits.of_rollback([BACK, BACK_HELD], all_the_way=True) == Exit.HELD
-    assert exits.of_rollback([BACK_HELD], all_the_way=False) == Exit.DONE
-    assert exits.of_rollback([BACK_HELD, PAUSED], all_the_way=True) == Exit.PAUSED
-    assert exits.of_rollback([BACK_HELD, PAUSED, FAILED], all_the_way=False) == Exit.FAILED
+    assert exit_codes.exit_of_rollback([BACK, NOTHING], all_the_way=True) == Exit.DONE
+    assert exit_codes.exit_of_rollback([BACK, BACK_HELD], all_the_way=True) == Exit.HELD
+    assert exit_codes.exit_of_rollback([BACK_HELD], all_the_way=False) == Exit.DONE
+    assert exit_codes.exit_of_rollback([BACK_HELD, PAUSED], all_the_way=True) == Exit.PAUSED
+    assert exit_codes.exit_of_rollback([BACK_HELD, PAUSED, FAILED], all_the_way=False) == Exit.FAILED
 
 
 def test_the_numbers_are_the_documented_ones() -> None:
@@ -119,7 +119,7 @@ class TestLines:
         stream = io.StringIO()
         with redirect_stderr(stream):
             logs.configure(as_json=True, verbose=verbose, colour=False)
-            tell = Teller(VirtualClock(), Lines(structlog.get_logger()))
+            tell = EventDispatcher(VirtualClock(), LogListener(structlog.get_logger()))
             for record, action in steps:
                 tell(record, action)
         return [json.loads(line) for line in stream.getvalue().splitlines()]
@@ -136,19 +136,19 @@ class TestLines:
         ]
 
     def test_a_way_back_begins_with_the_reason(self) -> None:
-        back = RECORD.turning_back("it broke", 1.0)
-        told = self.told((RECORD, Note(back)), (back, Note(back.ended(Outcome.ROLLED_BACK, "why"))))
+        back = RECORD.rolling_back("it broke", 1.0)
+        told = self.told((RECORD, SaveRecord(back)), (back, SaveRecord(back.finished(Outcome.ROLLED_BACK, "why"))))
         assert [(line["level"], line["event"]) for line in told] == [
             ("info", "begins"),
             ("warning", "failed: it broke"),
             ("info", "goes back"),
             ("info", "rolled-back: why"),
         ]
-        assert told[-1]["direction"] == Direction.BACK
+        assert told[-1]["direction"] == Direction.ROLLBACK
 
     def test_writes_are_told_in_debug_alone_and_never_with_values(self) -> None:
         change = Change("expose", "StatefulSet", "spec.x", None, "V4LUE")
-        step = (RECORD, Perform(Intent(Do.PATCH, kind="StatefulSet", changes=(change,))))
+        step = (RECORD, ExecuteIntent(Intent(IntentKind.PATCH, object_kind="StatefulSet", changes=(change,))))
         assert [line["event"] for line in self.told(step)] == ["begins"]
         told = self.told(step, verbose=True)
         assert told[-1]["event"] == "writes StatefulSet: spec.x"
@@ -161,7 +161,7 @@ def test_logs_are_json_lines_with_json_results_and_aligned_lines_else() -> None:
     told = say(WorldSession(world), "hold", "--yes", "-o", "json")
     assert {"time", "level", "event", "node", "stage", "direction"} <= set(json.loads(told.err.splitlines()[0]))
     assert told.json["nodes"]
-    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes")
+    told = say(WorldSession(world), "apply", "--no-guard", *GO, "--yes")
     lines = told.err.splitlines()
     assert len({line.index("sei/full-0") for line in lines}) == 1
     assert all(len(line) > 10 for line in lines)
@@ -171,15 +171,17 @@ def test_logs_are_json_lines_with_json_results_and_aligned_lines_else() -> None:
 def test_only_what_differs_of_a_long_value_is_shown() -> None:
     long = "x" * 100 + "/dev/tcp/localhost/{}" + "y" * 100
     change = Change("probes", "StatefulSet", "spec.a", long.format(7777), long.format(9100))
-    shown = values.what(change)
+    shown = formatting.describe_change(change)
     assert "localhost/7777" in shown
     assert "localhost/9100" in shown
     assert max(map(len, shown.splitlines())) < 70
     path = "spec.template.spec.initContainers[name=kube-rbac-proxy].args"
-    assert values.where(replace(change, path=path)) == "kube-rbac-proxy: args"
-    assert values.what(replace(change, before=8443, after=9100)) == "8443 → 9100"
+    assert formatting.field_label(replace(change, path=path)) == "kube-rbac-proxy: args"
+    assert formatting.describe_change(replace(change, before=8443, after=9100)) == "8443 → 9100"
     added = {"name": "a", "port": 1, "protocol": "TCP", "targetPort": 1}
-    assert values.what(replace(change, before=None, after=added)) == "+ name: a, port: 1"
+    assert formatting.describe_change(replace(change, before=None, after=added)) == "+ name: a, port: 1"
     elsewhere = {**added, "targetPort": 2}
-    assert values.what(replace(change, before=None, after=elsewhere)) == "+ name: a, port: 1, targetPort: 2"
-    assert values.what(replace(change, before="--x", after=None)) == "- --x"
+    assert (
+        formatting.describe_change(replace(change, before=None, after=elsewhere)) == "+ name: a, port: 1, targetPort: 2"
+    )
+    assert formatting.describe_change(replace(change, before="--x", after=None)) == "- --x"

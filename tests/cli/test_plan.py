@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from seimigrate.domain.kinds import HOLD_LABEL, Kind
+from seimigrate.domain.kube.kinds import HOLD_LABEL, Kind
 from seimigrate.simulation.world import World
 from tests.cli.world import GO, SEI, SPLIT, WorldSession, say
 
@@ -24,7 +24,7 @@ def test_json_has_exactly_its_keys(world: World) -> None:
     assert page["waves"] == [{"kind": "canary", "nodes": ["sei/full-0"]}]
     assert page["version"] == 1
     assert page["migration"] == "split-listeners"
-    system = world.view.get(Kind.NAMESPACE, "", "kube-system")
+    system = world.cache.get(Kind.NAMESPACE, "", "kube-system")
     assert system is not None
     assert page["cluster"] == system["metadata"]["uid"]
     assert page["summary"] == {"nodes": 1, "pending": 0, "blocked": 1, "done": 0, "restarts": 2}
@@ -53,7 +53,7 @@ def test_it_ends_with_the_next_command_and_its_options(world: World) -> None:
     told = say(WorldSession(world), "plan", *GO, "-n", SEI, "--strategy", "merged")
     last = told.out.splitlines()[-1]
     assert last.startswith(f"next: seimigrate apply -n {SEI} --set ")
-    assert last.endswith(" --strategy merged --accept-policy-findings")
+    assert last.endswith(" --strategy merged --accept-policy-violations")
     assert "merged" in told.out.splitlines()[0]
 
 
@@ -78,8 +78,8 @@ def test_detailed_exitcode_is_3_until_everything_is_done(world: World) -> None:
     session = WorldSession(world)
     assert say(session, "plan", *SPLIT, "--detailed-exitcode").code == 3
     assert say(session, "plan", *GO, "--detailed-exitcode").code == 3
-    world.swap_controller("new")
-    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 0
+    world.replace_controller("new")
+    assert say(session, "apply", "--no-guard", *GO, "--yes").code == 0
     told = say(session, "plan", *GO, "--detailed-exitcode", "-o", "json")
     assert told.code == 0
     assert told.json["summary"] == {"nodes": 1, "pending": 0, "blocked": 0, "done": 1, "restarts": 0}
@@ -87,7 +87,7 @@ def test_detailed_exitcode_is_3_until_everything_is_done(world: World) -> None:
 
 def test_a_done_node_that_is_held_still_is_named(world: World) -> None:
     session = WorldSession(world)
-    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
+    assert say(session, "apply", "--no-guard", *GO, "--yes").code == 9
     [node] = say(session, "plan", *GO, "-o", "json").json["nodes"]
     assert any("still held" in warning for warning in node["warnings"])
 

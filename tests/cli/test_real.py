@@ -11,11 +11,11 @@ import pytest
 
 from seimigrate import resources
 from seimigrate.adapters.api import path_of
-from seimigrate.cli.app import main
-from seimigrate.domain.kinds import HOLD_LABEL, Kind, Object
+from seimigrate.cli.main import main
+from seimigrate.domain.kube.kinds import HOLD_LABEL, Kind, Object
+from tests.apiserver.models.real import RealModels
 from tests.cli.world import GO, Said
 from tests.controlplane.process import ControlPlane
-from tests.models.real import RealModels
 
 
 @pytest.fixture
@@ -102,13 +102,15 @@ def test_a_node_is_cut_over_with_a_token_of_the_named_account(
     admin.request("POST", f"{rbac}/rolebindings", body=binding)
     plan = tmp_path / "plan.yaml"
     text = (resources.plans_dir() / "split-listeners.yaml").read_text()
-    assert "agreement: 75" in text
-    plan.write_text(text.replace("agreement: 75", "agreement: 0"))  # stay held at once: no agreement is waited for
+    assert "agreementTimeout: 75" in text
+    plan.write_text(
+        text.replace("agreementTimeout: 75", "agreementTimeout: 0")
+    )  # stay held at once: no agreement is waited for
     words = (
         "--node",
         f"{namespace}/a-0",
         "--yes",
-        "--unguarded",
+        "--no-guard",
         "-f",
         str(plan),
         *GO,
@@ -136,5 +138,5 @@ def test_a_guard_with_a_lease_of_its_own_looks_after_a_held_node(
     lease = models.get(Kind.LEASE, "seimigrate-system", "seimigrate-guard")
     assert lease["spec"]["holderIdentity"] == ""  # let go at the end
     says = models.get(Kind.CONFIG_MAP, "seimigrate-system", "seimigrate-guard")["data"]["record"]
-    assert json.loads(says)["looks_after"] == [f"{namespace}/a-0"]
+    assert json.loads(says)["guarded_nodes"] == [f"{namespace}/a-0"]
     assert program("admin", "rollback", "--node", f"{namespace}/a-0", "--yes", *account)[0] == 0

@@ -23,7 +23,7 @@ def session() -> WorldSession:
 
 
 def cut_over(session: WorldSession, *more: str) -> None:
-    assert say(session, "apply", *NODE, *GO, "--yes", "--unguarded", *more).code == 9
+    assert say(session, "apply", *NODE, *GO, "--yes", "--no-guard", *more).code == 9
 
 
 def mine(folder: Path) -> Path:
@@ -32,7 +32,7 @@ def mine(folder: Path) -> Path:
 
 def test_every_page_is_listed_without_a_cluster(session: WorldSession) -> None:
     listed = say(session, "runbook", "list", "-o", "json").json
-    assert {page["id"] for page in listed["pages"]} == {f.stem for f in runbooks_dir().glob("*.md")} - {"README"}
+    assert {page["id"] for page in listed["runbooks"]} == {f.stem for f in runbooks_dir().glob("*.md")} - {"README"}
     assert "rollback-enforce" in say(session, "runbook", "list").out
     assert session.opened == []
 
@@ -46,7 +46,7 @@ def test_a_page_is_shown_as_it_is_or_filled_in_for_a_node(session: WorldSession)
     assert "NAMESPACE" not in filled.out
     assert "STATEFULSET_PATCH" not in filled.out
     data = say(session, "runbook", "show", "rollback-release", *NODE, *SPLIT, "-o", "json").json
-    assert (data["node"], data["text"]) == (KEY, filled.out)
+    assert (data["node"], data["markdown"]) == (KEY, filled.out)
 
 
 def test_a_page_for_a_node_that_was_never_touched_patches_nothing(session: WorldSession) -> None:
@@ -91,7 +91,7 @@ def test_a_run_brings_a_node_back_by_the_page_that_was_named(session: WorldSessi
     cut_over(session)
     said = say(session, "runbook", "run", "stranded-split-sidecar", *NODE, *SPLIT, "--yes", "-o", "json")
     assert (said.code, said.json["nodes"][0]["outcome"]) == (0, "rolled-back")
-    assert "confirmed: put the old shape back, with one more restart" in said.json["nodes"][0]["notes"]
+    assert "confirmed: restore the old template, with one more restart" in said.json["nodes"][0]["notes"]
 
 
 def test_a_dry_run_says_what_comes_next_and_changes_nothing(session: WorldSession) -> None:
@@ -99,15 +99,15 @@ def test_a_dry_run_says_what_comes_next_and_changes_nothing(session: WorldSessio
     version, opened = session.world.cluster.version, len(session.opened)
     shown = say(session, "runbook", "run", "rollback-release", *NODE, *SPLIT, "--dry-run", "-o", "json").json
     [node] = shown["nodes"]
-    assert [(step["do"], step["state"]) for step in node["steps"]][:3] == [
+    assert [(step["action"], step["state"]) for step in node["steps"]][:3] == [
         ("confirm", "next"),
-        ("unpatch", "later"),
-        ("replace-pod", "later"),
+        ("revert", "pending"),
+        ("replace-pod", "pending"),
     ]
     shown = say(
-        session, "runbook", "run", "rollback-release", *NODE, *SPLIT, "--dry-run", "--from", "unpatch", "-o", "json"
+        session, "runbook", "run", "rollback-release", *NODE, *SPLIT, "--dry-run", "--from-step", "revert", "-o", "json"
     )
-    assert [step["state"] for step in shown.json["nodes"][0]["steps"]][:2] == ["left out", "next"]
+    assert [step["state"] for step in shown.json["nodes"][0]["steps"]][:2] == ["skipped", "next"]
     assert session.world.cluster.version == version
     assert not {"lock"} & set(session.opened[opened:])
 
@@ -120,7 +120,7 @@ def test_what_a_run_asks_is_answered_by_a_person_or_by_yes(session: WorldSession
     assert "there is no terminal to ask on" in silent.err
     refused = say(session, *words, typed="n\n")
     assert refused.code == 1
-    assert "to confirm  put the old shape back, with one more restart, though the node was cut over" in refused.err
+    assert "to confirm  restore the old template, with one more restart, although the node was cut over" in refused.err
     assert say(session, *words, typed="y\n").code == 0
 
 
@@ -136,8 +136,8 @@ def test_rollback_asks_what_the_page_of_the_stage_asks(session: WorldSession) ->
     [
         (("cutover", *NODE), "page cutover has no steps for the program"),
         (("rollback-release",), "needs to be told for which node"),
-        (("rollback-release", *NODE, "--from", "unptch"), 'no such step: did you mean "unpatch"?'),
-        (("rollback-release", *NODE, "--from", "9"), "no such step"),
+        (("rollback-release", *NODE, "--from-step", "rever"), 'no such step: did you mean "revert"?'),
+        (("rollback-release", *NODE, "--from-step", "9"), "no such step"),
         (("rollback-releas", *NODE), 'did you mean "rollback-release"?'),
     ],
 )
@@ -151,7 +151,7 @@ def test_a_run_that_makes_no_sense_is_refused(session: WorldSession, words: tupl
 def test_a_users_own_pages_are_those_that_bring_the_node_back(session: WorldSession, tmp_path: Path) -> None:
     folder = mine(tmp_path)
     page = folder / "rollback-release.md"
-    page.write_text(page.read_text().replace("do: unpatch", "do: notify\nsay: call us\n```\n\n```step\ndo: unpatch", 1))
+    page.write_text(page.read_text().replace("do: revert", "do: notify\nsay: call us\n```\n\n```step\ndo: revert", 1))
     own = ("--runbooks", str(folder))
     cut_over(session, *own)
     back = say(session, "rollback", *NODE, *SPLIT, *own, "--yes", "-o", "json")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from seimigrate.domain.kinds import HOLD_LABEL, SYSTEM_NAMESPACE, Kind
+from seimigrate.domain.kube.kinds import HOLD_LABEL, SYSTEM_NAMESPACE, Kind
 from seimigrate.engine.errors import Forbidden, Unreachable
 from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.world import SPLIT_IMAGE, World
@@ -37,7 +37,7 @@ def refused(world: World, file: str, *more: str, session: WorldSession | None = 
     world.stop_controller()
     world.cluster.requests.clear()
     session = session or WorldSession(world)
-    told = say(session, "apply", file, "--yes", "--unguarded", *more)
+    told = say(session, "apply", file, "--yes", "--no-guard", *more)
     assert told.code in (1, 2)
     assert {request.verb for request in world.cluster.requests} <= {"get", "list"}
     assert "lock" not in session.opened
@@ -60,12 +60,12 @@ def test_who_lacks_a_right_is_told_before_anything_is_read(world: World, file: s
 
 
 def test_a_saved_plan_is_applied_with_its_own_parameters(world: World, file: str) -> None:
-    told = say(WorldSession(world), "apply", file, "--yes", "--unguarded", "-o", "json")
+    told = say(WorldSession(world), "apply", file, "--yes", "--no-guard", "-o", "json")
     assert told.code == 9
     assert {node["outcome"] for node in told.json["nodes"]} == {"done-held"}
     containers = world.statefulset(SEI, "full-0")["spec"]["template"]["spec"]["initContainers"]
     assert SPLIT_IMAGE in [container["image"] for container in containers]
-    assert say(WorldSession(world), "apply", file, "--yes", "--unguarded").code == 9
+    assert say(WorldSession(world), "apply", file, "--yes", "--no-guard").code == 9
 
 
 def test_a_saved_plan_goes_on_where_it_was_interrupted(world: World, file: str) -> None:
@@ -76,19 +76,19 @@ def test_a_saved_plan_goes_on_where_it_was_interrupted(world: World, file: str) 
 
     world.cluster.after_request = die
     with pytest.raises(Interrupted):
-        say(WorldSession(world), "apply", file, "--yes", "--unguarded")
-    told = say(WorldSession(world), "apply", file, "--yes", "--unguarded", "-o", "json")
+        say(WorldSession(world), "apply", file, "--yes", "--no-guard")
+    told = say(WorldSession(world), "apply", file, "--yes", "--no-guard", "-o", "json")
     assert {node["outcome"] for node in told.json["nodes"]} == {"done-held"}
 
 
 @pytest.mark.parametrize("way", ["saved", "typed", "job"])
 def test_a_canary_that_is_done_is_no_obstacle_to_going_on(world: World, tmp_path: Path, way: str) -> None:
     assert say(WorldSession(world), "hold", *SPLIT, "--yes").code == 0
-    world.swap_controller("new")
+    world.replace_controller("new")
     named, file = (*GO, "--canary", f"{SEI}/full-0"), str(tmp_path / "cutover.plan")
     assert say(WorldSession(world), "plan", *named, "--out", file).code == 0
     words = {"saved": [file], "typed": [*named], "job": [file, "--job"]}[way]
-    apply = ("apply", *words, "--yes", "--unguarded", "-o", "json")
+    apply = ("apply", *words, "--yes", "--no-guard", "-o", "json")
     die(world, lambda request: request.verb == "evict" and request.name == "validator-0-0")
     with pytest.raises(Interrupted):
         say(WorldSession(world), *apply)
@@ -100,7 +100,7 @@ def test_a_canary_that_is_done_is_no_obstacle_to_going_on(world: World, tmp_path
 
 def test_a_jobs_next_pod_stays_paused_and_who_types_the_command_goes_on(world: World, file: str) -> None:
     """The first pod is lost with a node on its way; a person had paused the run just before."""
-    apply = ("apply", file, "--yes", "--unguarded", "-o", "json")
+    apply = ("apply", file, "--yes", "--no-guard", "-o", "json")
     die(world, lambda request: request.verb == "evict")
     with pytest.raises(Interrupted):
         say(WorldSession(world), *apply, "--job")
@@ -120,9 +120,9 @@ def test_a_jobs_next_pod_stays_paused_and_who_types_the_command_goes_on(world: W
 
 def test_a_jobs_next_pod_does_not_try_again_what_came_to_its_end(world: World, file: str) -> None:
     world.kubelet.settings.broken_images.add(SPLIT_IMAGE)
-    apply = ("apply", file, "--yes", "--unguarded", "-o", "json")
+    apply = ("apply", file, "--yes", "--no-guard", "-o", "json")
     assert say(WorldSession(world), *apply, "--job").code == 6
-    rewrite_the_record(world, lambda record: record.update(code=None))  # lost just before its end
+    rewrite_the_record(world, lambda record: record.update(exit_code=None))  # lost just before its end
     world.cluster.requests.clear()
     told = say(WorldSession(world), *apply, "--job")
     written = {(request.kind, request.name) for request in world.cluster.requests if request.verb in WRITES}
@@ -138,7 +138,7 @@ def test_a_jobs_second_pod_stands_by_and_goes_on_when_the_first_is_lost(
     world: World, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Meanwhile the API server does not answer for a moment; the first pod is lost with a node on its way."""
-    apply = ("apply", file, "--yes", "--unguarded", "-o", "json", "--job")
+    apply = ("apply", file, "--yes", "--no-guard", "-o", "json", "--job")
     session, waited = WorldSession(world, other="first@there:1"), []
 
     def on(seconds: float) -> None:
@@ -165,7 +165,7 @@ def test_a_jobs_second_pod_stands_by_and_goes_on_when_the_first_is_lost(
 def test_a_jobs_second_pod_changes_nothing_when_the_first_has_brought_all_to_its_end(
     world: World, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apply = ("apply", file, "--yes", "--unguarded", "-o", "json", "--job")
+    apply = ("apply", file, "--yes", "--no-guard", "-o", "json", "--job")
     session = WorldSession(world, other="first@there:1")
 
     def on(seconds: float) -> None:
@@ -185,7 +185,7 @@ def test_a_jobs_next_pod_goes_on_though_a_node_has_changed_whose_turn_has_not_co
     world: World, file: str, change: str
 ) -> None:
     """The plan fitted when the Job began; the node is judged when its turn comes, and stays as it is."""
-    apply = ("apply", file, "--yes", "--unguarded", "-o", "json")
+    apply = ("apply", file, "--yes", "--no-guard", "-o", "json")
     die(world, lambda request: request.verb == "evict")
     with pytest.raises(Interrupted):
         say(WorldSession(world), *apply, "--job")
@@ -195,7 +195,7 @@ def test_a_jobs_next_pod_goes_on_though_a_node_has_changed_whose_turn_has_not_co
     first, second = told.json["nodes"]
     assert (first["name"], first["outcome"]) == ("full-0", "done-held")
     assert (second["name"], second["outcome"]) == ("validator-0", "blocked")
-    assert second["blockers"][0]["code"] == "plan-outdated"
+    assert second["blockers"][0]["code"] == "plan-stale"
     assert HOLD_LABEL not in world.statefulset(SEI, "validator-0")["metadata"].get("labels", {})
 
 
@@ -296,7 +296,7 @@ def test_what_changes_all_the_time_is_no_difference(world: World, file: str) -> 
     world.cluster.patch(Kind.STATEFUL_SET, SEI, "full-0", [label])
     assert say(WorldSession(world), "hold", "--yes").code == 0
     assert HOLD_LABEL in world.statefulset(SEI, "full-0")["metadata"]["labels"]
-    assert say(WorldSession(world), "apply", file, "--yes", "--unguarded").code == 9
+    assert say(WorldSession(world), "apply", file, "--yes", "--no-guard").code == 9
 
 
 def test_another_cluster_is_refused(file: str) -> None:
@@ -392,10 +392,10 @@ def test_a_node_that_changes_before_its_turn_comes_is_left_alone_and_named(world
             world.edit_seinode(SEI, "validator-0", {"podLabels": {"a": "b"}})
 
     world.cluster.after_request = meanwhile
-    told = say(WorldSession(world), "apply", file, "--yes", "--unguarded", "-o", "json")
+    told = say(WorldSession(world), "apply", file, "--yes", "--no-guard", "-o", "json")
     full, validator = told.json["nodes"]
     assert (full["outcome"], validator["outcome"]) == ("done-held", "blocked")
     [blocker] = validator["blockers"]
-    assert blocker["code"] == "plan-outdated"
+    assert blocker["code"] == "plan-stale"
     assert "SeiNode metadata.generation was 1, is 2" in blocker["reason"]
     assert HOLD_LABEL not in world.statefulset(SEI, "validator-0")["metadata"]["labels"]

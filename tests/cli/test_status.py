@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from seimigrate.domain.kinds import HOLD_LABEL, Kind
+from seimigrate.domain.kube.kinds import HOLD_LABEL, Kind
 from seimigrate.simulation.world import World
 from tests.cli.world import GO, SEI, SPLIT, WorldSession, hold_lock, say
 
@@ -27,16 +27,16 @@ def test_json_has_exactly_its_keys(world: World) -> None:
     page = say(session, "status", "-o", "json").json
     assert list(page) == ["version", "run", "summary", "nodes"]
     assert page["run"] is None
-    assert page["summary"] == {"nodes": 1, "open": 0, "held": 0, "guarded": 0, "safeToUpgradeController": None}
+    assert page["summary"] == {"nodes": 1, "unfinished": 0, "held": 0, "guarded": 0, "safeToUpgradeController": None}
     [node] = page["nodes"]
     assert list(node) == [
         *("namespace", "name", "mode", "chain", "shape", "stage", "direction", "outcome", "held", "guarded"),
         *("reason", "failure", "notes"),
     ]
     assert (node["stage"], node["direction"], node["outcome"], node["held"]) == (None, None, None, False)
-    assert say(session, "apply", "--unguarded", *GO, "--yes").code == 9
+    assert say(session, "apply", "--no-guard", *GO, "--yes").code == 9
     page = say(session, "status", *SPLIT, "-o", "json").json
-    assert list(page["run"]) == ["token", "holder", "command", "plan", "started", "live", "standing"]
+    assert list(page["run"]) == ["token", "holder", "command", "plan", "started", "live", "waitReason"]
     assert (page["run"]["command"], page["run"]["live"]) == ("apply", False)
     assert page["run"]["started"].endswith("Z")
     [node] = page["nodes"]
@@ -98,7 +98,7 @@ def test_it_is_not_safe_while_a_node_is_frozen_or_the_policies_are_off(world: Wo
     assert "1 node is moving: sei/full-0" in say(session, "status", "-A").out
     world.cluster.patch(Kind.STATEFUL_SET, SEI, "full-0", [{"op": "remove", "path": frozen["path"]}])
     assert say(session, "status", "-A", "-o", "json").json["summary"]["safeToUpgradeController"] is True
-    policy = world.view.get(Kind.ADMISSION_POLICY, "", "seimigrate-hold")
+    policy = world.cache.get(Kind.ADMISSION_POLICY, "", "seimigrate-hold")
     assert policy is not None
     world.cluster.delete(Kind.ADMISSION_POLICY, "", "seimigrate-hold", uid=policy["metadata"]["uid"])
     told = say(session, "status", "-A")
@@ -108,7 +108,7 @@ def test_it_is_not_safe_while_a_node_is_frozen_or_the_policies_are_off(world: Wo
 
 def test_the_table_tells_guarded_from_unguarded_and_what_to_type(world: World) -> None:
     session = WorldSession(world)
-    say(session, "apply", "--unguarded", *GO, "--yes")
+    say(session, "apply", "--no-guard", *GO, "--yes")
     told = say(session, "status", *SPLIT)
     assert "unguarded" in told.out
     assert "is over" in told.out

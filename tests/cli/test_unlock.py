@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.domain.kube.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.simulation.world import World
 from tests.cli.world import WorldSession, hold_lock, say
 
 
 def holder(world: World) -> str:
-    lease = world.view.get(Kind.LEASE, SYSTEM_NAMESPACE, LEASE_NAME)
+    lease = world.cache.get(Kind.LEASE, SYSTEM_NAMESPACE, LEASE_NAME)
     assert lease is not None
     return str(lease["spec"].get("holderIdentity", ""))
 

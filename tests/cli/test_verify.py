@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
-from seimigrate.cli.shell import Interrupted
-from seimigrate.domain.kinds import Kind, Object
+from seimigrate.cli.invocation import Interrupted
+from seimigrate.domain.kube.kinds import Kind, Object
 from seimigrate.engine.errors import ApiError, Forbidden
 from seimigrate.simulation.world import World
 from tests.cli.world import SEI, SPLIT, Said, WorldSession, say
 
-GO = ("--unguarded", "--yes", *SPLIT)
+GO = ("--no-guard", "--yes", *SPLIT)
 
 
 @pytest.fixture
@@ -47,11 +47,11 @@ def test_a_fleet_is_open_before_and_closed_after_and_each_part_counts(world: Wor
     assert before["policy-missing"]["nodes"] == ["sei/val-0"]  # the last of two, that differ in the sidecar's port
     provision(world)
     assert list(found(world)) == ["not-enforced"]
-    world.swap_controller("new")
+    world.replace_controller("new")
     assert say(WorldSession(world), "apply", *GO).code == 0
     told = verify(world, "--probe", "-o", "json")
-    assert (told.code, told.json["closed"], told.json["findings"]) == (0, True, [])
-    assert told.json["summary"] == {"nodes": 2, "closed": 2, "open": 0, "unknown": 0}
+    assert (told.code, told.json["passed"], told.json["findings"]) == (0, True, [])
+    assert told.json["summary"] == {"nodes": 2, "pass": 2, "fail": 0, "unknown": 0}
     world.cluster.objects[Kind.NETWORK_POLICY].clear()
     assert verify(world).code == 4
 
@@ -60,9 +60,9 @@ def test_json_has_exactly_its_keys(world: World) -> None:
     told = verify(world, "-o", "json")
     assert (told.code, told.err) == (4, "")
     page = told.json
-    assert list(page) == ["version", "cluster", "closed", "probed", "summary", "findings", "nodes"]
+    assert list(page) == ["version", "cluster", "passed", "probed", "summary", "findings", "nodes"]
     assert [list(node) for node in page["nodes"]] == [["namespace", "name", "mode", "chain", "shape", "verdict"]] * 2
-    keys = ["code", "severity", "object", "place", "what", "who", "next", "nodes"]
+    keys = ["code", "severity", "object", "field", "message", "admits", "remedy", "nodes"]
     assert {tuple(finding) for finding in page["findings"]} == {tuple(keys)}
 
 
@@ -90,31 +90,31 @@ def test_it_writes_nothing_and_asks_pods_only_when_told_to(world: World) -> None
 
 def test_pods_that_are_asked_tell_what_templates_cannot(world: World) -> None:
     probed = found(world, "--probe")
-    assert probed["passes-anonymous"]["object"] == "Pod sei/val-0-0"
-    assert "/v0/metrics" in probed["passes-anonymous"]["what"]
-    assert probed["no-answer"]["place"] == ":9100"
-    world.switches(SEI, "full-0").unreachable = True
+    assert probed["anonymous-access"]["object"] == "Pod sei/val-0-0"
+    assert "/v0/metrics" in probed["anonymous-access"]["message"]
+    assert probed["no-response"]["field"] == ":9100"
+    world.faults(SEI, "full-0").unreachable = True
     [node] = verify(world, "--probe", "--node", "sei/full-0", "-o", "json").json["nodes"]
-    assert node["verdict"] == "open"
+    assert node["verdict"] == "fail"
 
 
 def test_policies_of_kinds_that_are_not_judged_are_named(world: World) -> None:
     world.cluster.put(Kind.CILIUM_POLICY, {"metadata": {"namespace": SEI, "name": "theirs"}})
-    assert "sei/theirs" in found(world)["policy-unjudged"]["object"]
+    assert "sei/theirs" in found(world)["policy-kind-unsupported"]["object"]
 
 
 @pytest.mark.parametrize("kind", [Kind.CILIUM_POLICY, Kind.POD_MONITOR, Kind.CLUSTER_ROLE])
 def test_a_kind_that_may_not_be_listed_is_no_absent_one(world: World, kind: Kind) -> None:
-    assert "not-readable" not in found(world)
+    assert "forbidden-or-unreadable" not in found(world)
 
     def refuse(request: Any) -> None:
         if request.kind is kind:
             raise Forbidden("no")
 
     world.cluster.before_request = refuse
-    told = found(world)["not-readable"]
+    told = found(world)["forbidden-or-unreadable"]
     assert (told["object"], told["severity"]) == (kind.resource.qualified, "unknown")
-    assert "seimigrate-verify" in told["next"]
+    assert "seimigrate-verify" in told["remedy"]
 
 
 def test_policies_that_cannot_be_listed_are_unknown_and_it_is_said_why(world: World) -> None:
@@ -123,9 +123,9 @@ def test_policies_that_cannot_be_listed_are_unknown_and_it_is_said_why(world: Wo
             raise ApiError("service unavailable")
 
     world.cluster.before_request = break_down
-    told = found(world)["not-readable"]
+    told = found(world)["forbidden-or-unreadable"]
     assert (told["object"], told["severity"]) == ("networkpolicies.projectcalico.org", "unknown")
-    assert "could not be listed (service unavailable)" in told["what"]
+    assert "could not be listed (service unavailable)" in told["message"]
 
 
 def test_the_tasks_of_the_nodes_are_for_those_who_are_expected(world: World) -> None:
@@ -139,7 +139,7 @@ def test_the_tasks_of_the_nodes_are_for_those_who_are_expected(world: World) -> 
     }
     world.cluster.put(Kind.CLUSTER_ROLE_BINDING, binding)
     account = "system:serviceaccount:ci:robot"
-    assert account in found(world)["tasks-unexpected"]["what"]
+    assert account in found(world)["tasks-unexpected"]["message"]
     assert "tasks-unexpected" not in found(world, "--set", f"access.accounts=['{account}']")
 
 
@@ -149,7 +149,7 @@ def test_the_tasks_of_the_nodes_are_for_those_who_are_expected(world: World) -> 
 def test_a_cutover_goes_through_without_any_acceptance_where_the_policy_fits(world: World) -> None:
     provision(world)
     assert say(WorldSession(world), "hold", "--yes").code == 0
-    world.swap_controller("new")
+    world.replace_controller("new")
     done = say(WorldSession(world), "apply", *GO, "-o", "json")
     assert done.code == 0
     assert [node["outcome"] for node in done.json["nodes"]] == ["done", "done"]
@@ -160,10 +160,10 @@ def test_what_is_open_blocks_and_acceptance_is_written_down(world: World) -> Non
     blocked = say(WorldSession(world), "apply", *GO, "-o", "json", "--node", "sei/full-0")
     assert blocked.code == 4
     assert [each["code"] for each in blocked.json["nodes"][0]["blockers"]] == ["policy-missing"]
-    world.swap_controller("new")
-    unjudged = say(WorldSession(world), "apply", *GO, "--accept-unjudged-policy", "--node", "sei/full-0")
+    world.replace_controller("new")
+    unjudged = say(WorldSession(world), "apply", *GO, "--accept-unknown-policies", "--node", "sei/full-0")
     assert unjudged.code == 4, "what is known is not unjudged"
-    words = ("--accept-policy-findings", "-o", "json", "--node", "sei/full-0")
+    words = ("--accept-policy-violations", "-o", "json", "--node", "sei/full-0")
     done = say(WorldSession(world), "apply", *GO, *words)
     assert done.code == 0
     assert any(
@@ -175,10 +175,10 @@ def test_what_cannot_be_judged_blocks_until_that_is_accepted(world: World) -> No
     world.cluster.put(Kind.CILIUM_POLICY, {"metadata": {"namespace": SEI, "name": "theirs"}})
     provision(world)
     blocked = say(WorldSession(world), "apply", *GO, "-o", "json", "--node", "sei/full-0")
-    assert [each["code"] for each in blocked.json["nodes"][0]["blockers"]] == ["policy-unjudged"]
-    assert "--accept-unjudged-policy" in blocked.json["nodes"][0]["blockers"][0]["remedy"]
-    world.swap_controller("new")
-    words = ("--accept-unjudged-policy", "-o", "json", "--node", "sei/full-0")
+    assert [each["code"] for each in blocked.json["nodes"][0]["blockers"]] == ["policy-kind-unsupported"]
+    assert "--accept-unknown-policies" in blocked.json["nodes"][0]["blockers"][0]["remedy"]
+    world.replace_controller("new")
+    words = ("--accept-unknown-policies", "-o", "json", "--node", "sei/full-0")
     done = say(WorldSession(world), "apply", *GO, *words)
     assert done.code == 0
     assert any("in spite of cilium" in note for note in done.json["nodes"][0]["notes"])
@@ -186,7 +186,7 @@ def test_what_cannot_be_judged_blocks_until_that_is_accepted(world: World) -> No
 
 def test_a_policy_that_goes_away_meanwhile_pauses_the_node_where_it_is(world: World) -> None:
     provision(world)
-    world.swap_controller("new")
+    world.replace_controller("new")
 
     def gone(request: Any) -> None:
         if request.verb == "patch" and "ignore-paths" in str(request.body):
@@ -213,7 +213,7 @@ def test_metrics_that_would_vanish_block_whatever_is_accepted(world: World) -> N
     world.cluster.put(Kind.POD_MONITOR, monitor)
     [node] = say(WorldSession(world), "plan", *SPLIT, "-o", "json", "--node", "sei/full-0").json["nodes"]
     assert [each["code"] for each in node["blockers"]] == ["scrapes-proxy"]
-    assert say(WorldSession(world), "apply", *GO, "--accept-policy-findings").code == 4
+    assert say(WorldSession(world), "apply", *GO, "--accept-policy-violations").code == 4
     monitor["spec"]["podMetricsEndpoints"].append({"port": "public", "path": "/v0/metrics"})
     world.cluster.put(Kind.POD_MONITOR, monitor)
     [node] = say(WorldSession(world), "plan", *SPLIT, "-o", "json", "--node", "sei/full-0").json["nodes"]
@@ -283,16 +283,16 @@ def probed(world: World, answer: str, *words: str) -> dict[str, Any]:
 
 def test_a_network_that_enforces_nothing_is_found_by_a_probe(world: World) -> None:
     provision(world)
-    open_ = probed(world, "o")["not-enforced-by-network"]
+    open_ = probed(world, "o")["policy-not-enforced"]
     assert open_["object"] == "Namespace monitoring"
     shut = probed(world, "s")
-    assert "not-enforced-by-network" not in shut
-    assert shut["blocked-otherwise"]["severity"] == "warning"
+    assert "policy-not-enforced" not in shut
+    assert shut["blocked-by-other"]["severity"] == "warning"
 
 
 def test_a_probe_that_finds_what_the_policies_say_adds_nothing(world: World) -> None:
-    assert {"not-enforced-by-network", "blocked-otherwise"}.isdisjoint(probed(world, "o"))  # no policy: all is open
-    assert {"not-enforced-by-network", "blocked-otherwise"}.isdisjoint(probed(world, "r"))
+    assert {"policy-not-enforced", "blocked-by-other"}.isdisjoint(probed(world, "o"))  # no policy: all is open
+    assert {"policy-not-enforced", "blocked-by-other"}.isdisjoint(probed(world, "r"))
 
 
 def test_a_probe_that_tells_nothing_is_unknown_and_is_deleted(world: World) -> None:

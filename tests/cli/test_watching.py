@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seimigrate.cli.following import Follower
-from seimigrate.cli.selection import Selection
-from seimigrate.domain.gates import Token
-from seimigrate.domain.happenings import Happening, What
-from seimigrate.domain.kinds import Kind
+from seimigrate.app.follow import Follower
+from seimigrate.app.selection import Selection
+from seimigrate.domain.fleet.events import EventType, RunEvent
+from seimigrate.domain.kube.kinds import Kind
+from seimigrate.domain.plan.gates import Token
 from seimigrate.engine.errors import Unreachable
+from seimigrate.engine.event_dispatcher import EventDispatcher
 from seimigrate.engine.journal import RunJournal
 from seimigrate.engine.ports import Response
-from seimigrate.engine.telling import Teller
 from seimigrate.planfile import read_plan
 from seimigrate.resources import plans_dir
 from seimigrate.simulation.cluster import Request
@@ -27,13 +27,13 @@ from tests.cli.world import GO, SEI, SPLIT, WorldSession, say
 from tests.engine.watchdog import Interrupted
 
 EVENT = [
-    *("version", "event", "time", "run", "node", "stage", "direction", "outcome", "restarts", "serious", "text"),
+    *("version", "event", "time", "run", "node", "stage", "direction", "outcome", "restarts", "level", "message"),
 ]
 STAGES = ["hold", "check", "expose", "probes", "ready", "enforce", "policy", "release"]
 UP = {
     "gate": "prometheus",
     "name": "up",
-    "at": {"pod": "monitoring/prometheus-0", "port": 9090},
+    "target": {"pod": "monitoring/prometheus-0", "port": 9090},
     "query": "up",
     "condition": "all == 1",
 }
@@ -47,7 +47,7 @@ def world() -> World:
 
 
 def test_apply_with_json_is_a_stream_of_events_that_ends_with_the_outcomes(world: World) -> None:
-    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes", "-o", "json")
+    told = say(WorldSession(world), "apply", "--no-guard", *GO, "--yes", "-o", "json")
     *events, last = told.events
     assert all(list(event) == EVENT for event in events)
     assert {event["version"] for event in told.events} == {1}
@@ -58,47 +58,49 @@ def test_apply_with_json_is_a_stream_of_events_that_ends_with_the_outcomes(world
     assert [(e["outcome"], e["restarts"]) for e in events if e["event"] == "outcome"] == [("done-held", 2)]
     assert "step" not in {event["event"] for event in events}
     assert (last["event"], last["nodes"][0]["outcome"]) == ("ended", "done-held")
-    assert last["next"].startswith("seimigrate apply")
+    assert last["nextCommand"].startswith("seimigrate apply")
 
 
 def test_verbose_has_the_single_steps_too_and_never_a_value(world: World) -> None:
-    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes", "-o", "json", "-v")
-    steps = [event["text"] for event in told.events if event["event"] == "step"]
+    told = say(WorldSession(world), "apply", "--no-guard", *GO, "--yes", "-o", "json", "-v")
+    steps = [event["message"] for event in told.events if event["event"] == "step"]
     assert any("evicts pod full-0-0" in step for step in steps)
     assert all("seictl" not in step for step in steps)
 
 
 def test_kubernetes_events_tell_of_the_run_on_the_seinode(world: World) -> None:
-    assert say(WorldSession(world), "apply", "--unguarded", *GO, "--yes").code == 9
+    assert say(WorldSession(world), "apply", "--no-guard", *GO, "--yes").code == 9
     told = [event["reason"] for event in world.cluster.objects[Kind.EVENT].values()]
-    assert told.count("CutoverStage") == len(STAGES)
-    assert told[-1] == "CutoverDoneHeld"
+    assert told.count("StageStarted") == len(STAGES)
+    assert told[-1] == "CutoverSucceededHeld"
 
 
 def test_a_follower_tells_what_the_run_tells_itself(world: World) -> None:
-    found = Selection(((SEI, "full-0"),), (SEI,))
+    selection = Selection(((SEI, "full-0"),), (SEI,))
     session = WorldSession(world)
     plan = read_plan("split-listeners", GO[1:4:2])
-    heard: list[Happening] = []
-    follower = Follower(session, world.view, found, plan, Teller(world.clock, heard.append))
+    heard: list[RunEvent] = []
+    follower = Follower(session, world.cache, selection, plan, EventDispatcher(world.clock, heard.append))
 
     def look(request: Request) -> None:
         if request.kind is Kind.CONFIG_MAP and request.verb in ("create", "update") and not request.dry_run:
             world.cluster.after_request = None
-            follower.look()
+            follower.update()
             world.cluster.after_request = look
 
     world.cluster.after_request = look
-    told = say(session, "apply", "--unguarded", *GO, "--yes", "-o", "json")
-    follower.look()
-    stages = [each.record.stage for each in heard if each.what is What.STAGE and each.record]
+    told = say(session, "apply", "--no-guard", *GO, "--yes", "-o", "json")
+    follower.update()
+    stages = [each.record.stage for each in heard if each.type is EventType.STAGE and each.record]
     assert stages == STAGES
-    itself = {(event["stage"], event["text"]) for event in told.events[:-1] if event["event"] == "waits"}
-    waits = {(each.record.stage.value, each.text) for each in heard if each.what is What.WAITS and each.record}
+    itself = {(event["stage"], event["message"]) for event in told.events[:-1] if event["event"] == "waiting"}
+    waits = {
+        (each.record.stage.value, each.message) for each in heard if each.type is EventType.WAITING and each.record
+    }
     assert waits <= itself | {(stage, text) for stage, text in waits if "tasks" in text}
     assert waits
-    assert [each.text for each in heard if each.what is What.OUTCOME] == [
-        event["text"] for event in told.events[:-1] if event["event"] == "outcome"
+    assert [each.message for each in heard if each.type is EventType.OUTCOME] == [
+        event["message"] for event in told.events[:-1] if event["event"] == "outcome"
     ]
 
 
@@ -120,10 +122,10 @@ def test_metrics_are_served_while_the_run_lasts(world: World) -> None:
                 scraped.append(answer.read().decode())
 
     world.cluster.after_request = scrape
-    told = say(WorldSession(world), "apply", "--unguarded", *GO, "--yes", "--metrics-port", str(port))
+    told = say(WorldSession(world), "apply", "--no-guard", *GO, "--yes", "--metrics-port", str(port))
     assert told.code == 9
     assert f"metrics: http://127.0.0.1:{port}/metrics" in told.err
-    assert 'seimigrate_nodes{state="moving"} 1.0' in scraped[0]
+    assert 'seimigrate_nodes{state="in-progress"} 1.0' in scraped[0]
     assert 'stage="ready"' in scraped[0]
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5)
@@ -174,8 +176,8 @@ def two_nodes(answers: Answers | None) -> WorldSession:
 
 
 def outcomes(session: WorldSession, plan: str) -> tuple[int, list[str], str]:
-    told = say(session, "apply", "-f", plan, "--unguarded", *GO, "--yes", "-o", "json")
-    texts = "\n".join(event["text"] for event in told.events[:-1])
+    told = say(session, "apply", "-f", plan, "--no-guard", *GO, "--yes", "-o", "json")
+    texts = "\n".join(event["message"] for event in told.events[:-1])
     return told.code, [node["outcome"] for node in told.json["nodes"]], texts
 
 
@@ -215,7 +217,7 @@ def test_a_gate_that_tells_nothing_pauses_the_run_and_asks_again_when_it_goes_on
 def test_status_says_that_canaries_are_watched_and_for_how_long(gated: str) -> None:
     session = two_nodes(None)
     assert standing(session, gated) is None
-    left_when(session, gated, '"rested":1')
+    left_when(session, gated, '"wave_finished_at":1')
     assert standing(session, gated) == "soak: canaries are watched for another 300 s"
     assert "\n  soak: canaries are watched for another 300 s\n" in say(session, "status", "-f", gated, *SPLIT).out
     assert outcomes(session, gated)[:2] == (9, ["done-held", "done-held"])
@@ -225,7 +227,7 @@ def test_status_says_that_canaries_are_watched_and_for_how_long(gated: str) -> N
 def standing(session: WorldSession, plan: str) -> str | None:
     """Give what ``status`` says of why nothing starts just now."""
     run = say(session, "status", "-f", plan, *SPLIT, "-o", "json").json["run"]
-    return str(run["standing"]) if run else None
+    return str(run["waitReason"]) if run else None
 
 
 def left_when(session: WorldSession, plan: str, written: str) -> None:

@@ -12,21 +12,21 @@ from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
 
-from seimigrate.cli.app import main
-from seimigrate.cli.options import Connect
-from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
-from seimigrate.engine.crew import Inline
-from seimigrate.engine.errors import ApiError, Forbidden, LockedByAnother
-from seimigrate.engine.ports import Clock, Cluster, Lock, Pods, View, Web
-from seimigrate.engine.rights import Needs
-from seimigrate.simulation.locks import MemoryLock
+from seimigrate.cli.main import main
+from seimigrate.cli.options import ConnectionOptions
+from seimigrate.domain.kube.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.engine.errors import ApiError, Forbidden, LockHeld
+from seimigrate.engine.executor import InlineExecutor
+from seimigrate.engine.permissions import RequiredPermissions
+from seimigrate.engine.ports import Clock, Cluster, HttpClient, Lock, ObjectCache, PodClient
+from seimigrate.simulation.locks import FakeLock
 from seimigrate.simulation.prometheus import SimulatedPrometheus
 from seimigrate.simulation.world import SPLIT_IMAGE, World
 
 SEI = "sei"
 DIGEST = SPLIT_IMAGE.partition("@")[2]
-SPLIT = ("--set", f"sidecars.accepted=[{{digest: '{DIGEST}'}}]", "--set", f"sidecars.image={SPLIT_IMAGE}")
-GO = (*SPLIT, "--accept-policy-findings")
+SPLIT = ("--set", f"sidecars.supported=[{{digest: '{DIGEST}'}}]", "--set", f"sidecars.image={SPLIT_IMAGE}")
+GO = (*SPLIT, "--accept-policy-violations")
 
 
 @dataclass
@@ -44,7 +44,7 @@ class WorldSession:
     no_lock: ApiError | None = None
     opened: list[str] = field(default_factory=list)
     on_view: Callable[[], None] | None = None
-    prometheus: Web | None = None
+    prometheus: HttpClient | None = None
 
     @property
     def asked(self) -> str:
@@ -59,10 +59,10 @@ class WorldSession:
     def clock(self) -> Clock:
         return self.world.clock
 
-    def web(self) -> Web:
+    def http_client(self) -> HttpClient:
         return self.prometheus or SimulatedPrometheus(self.world)
 
-    def require_rights(self, needs: Needs) -> None:
+    def require_rights(self, needs: RequiredPermissions) -> None:
         self.opened.append(f"rights {needs}")
         if self.lacks:
             raise Forbidden(f"you may not {self.lacks}", hint="ask for it")
@@ -70,7 +70,7 @@ class WorldSession:
     def require_guard_rights(self, namespaces: Sequence[str], account: tuple[str, str]) -> None:
         self.opened.append(f"guard rights {','.join(namespaces)}")
 
-    def pods(self, service_account: tuple[str, str], *, required: bool) -> Pods:
+    def pods(self, service_account: tuple[str, str], *, required: bool) -> PodClient:
         self.opened.append(f"pods {'/'.join(service_account)} {required}")
         return self.world.pods
 
@@ -80,28 +80,28 @@ class WorldSession:
     ) -> Iterator[Lock]:
         self.opened.append("lock" if name == LEASE_NAME else name)
         if name != LEASE_NAME:
-            yield MemoryLock()
+            yield FakeLock()
             return
         if self.no_lock is not None:
             raise self.no_lock
         if self.other:
             on_wait(self.other, seconds)
-            raise LockedByAnother(f"{self.other} holds the lock", hint="seimigrate unlock")
+            raise LockHeld(f"{self.other} holds the lock", hint="seimigrate unlock")
         self.world.add_namespace(SYSTEM_NAMESPACE)
         self.world.lock = self.world.lock.take_over()
         yield self.world.lock
         self.opened.append("released")
 
     @contextmanager
-    def view(self, namespaces: Sequence[str], *, guards: bool = False) -> Iterator[View]:
+    def cache(self, namespaces: Sequence[str], *, guards: bool = False) -> Iterator[ObjectCache]:
         self.opened.append(f"view {','.join(namespaces)}")
         if self.on_view is not None:
             self.on_view()
-        yield self.world.view
+        yield self.world.cache
 
-    def crew(self) -> Executor:
+    def executor(self) -> Executor:
         """Do the steps one after the other."""
-        return Inline()
+        return InlineExecutor()
 
 
 class Terminal(io.StringIO):
@@ -136,7 +136,7 @@ def say(session: WorldSession, *words: str, typed: str | None = None) -> Said:
     out, err = io.StringIO(), io.StringIO()
     stdin = io.StringIO() if typed is None else Terminal(typed)
 
-    def open_session(chosen: Connect) -> WorldSession:
+    def open_session(chosen: ConnectionOptions) -> WorldSession:
         session.opened.append(f"connect {chosen.context}")
         return session
 

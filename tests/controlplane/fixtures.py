@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from seimigrate.adapters.api import ApiCluster
-from seimigrate.domain.kinds import Kind
+from seimigrate.domain.kube.kinds import Kind
 from seimigrate.engine.errors import ApiError
 from tests.controlplane.process import ControlPlane, find_programs
 from tests.evidence import logging_into

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from seimigrate.domain.actions import Action, Note
-from seimigrate.domain.record import Intent, Record
+from seimigrate.domain.node.actions import Action, SaveRecord
+from seimigrate.domain.node.record import Intent, Record
 
 
 def noted(action: Action | None) -> Record:
     """Give the record that an action journals."""
-    assert isinstance(action, Note), action
+    assert isinstance(action, SaveRecord), action
     return action.record
 
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import yaml
 
-from seimigrate.domain.kinds import Kind, Object
-from seimigrate.domain.plan import Plan
+from seimigrate.domain.kube.kinds import Kind, Object
+from seimigrate.domain.plan.plan import Plan
 from seimigrate.simulation import defaults
 from seimigrate.simulation.objects import copy_json
 from seimigrate.simulation.render import Generation, render

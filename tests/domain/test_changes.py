@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seimigrate.domain import changes as changing
-from seimigrate.domain import paths
-from seimigrate.domain.changes import Change, ConflictingChange, State
-from seimigrate.domain.kinds import Object
+from seimigrate.domain.kube import changes as changing
+from seimigrate.domain.kube import field_paths
+from seimigrate.domain.kube.changes import Change, ConflictingChange, State
+from seimigrate.domain.kube.kinds import Object
 from seimigrate.simulation.objects import copy_json
 
 NAMES = st.sampled_from(["a", "b", "sei.io/x", "c~d"])
@@ -46,7 +46,7 @@ def edits(draw: st.DrawFn) -> tuple[dict[str, Any], Change]:
     entry = draw(st.sampled_from(obj["spec"]["containers"]))
     where = f"spec.containers[name={entry['name']}]"
     kind = draw(st.sampled_from(["label", "field", "port", "remove-port", "argument", "replace-argument"]))
-    after: paths.Value
+    after: field_paths.Value
     index = None
     if kind == "label":
         path, after = f"metadata.labels[{draw(NAMES)}]", draw(st.one_of(st.none(), SCALARS))
@@ -66,7 +66,7 @@ def edits(draw: st.DrawFn) -> tuple[dict[str, Any], Change]:
         if kind == "replace-argument":
             path, after, index = f"{where}.args[*=x=]", "--x=2", None
     try:
-        before = paths.read(obj, path)
+        before = field_paths.read(obj, path)
     except LookupError:
         return obj, Change("expose", "StatefulSet", "metadata.labels.none", None, "x")
     if kind == "replace-argument" and before is None:
@@ -84,7 +84,7 @@ def test_a_change_and_its_inverse_give_the_equal_object(made: tuple[dict[str, An
     kept = copy_json(obj)
     there = changing.apply(obj, [change])
     assert obj == kept
-    assert paths.read(there, change.path) == change.after
+    assert field_paths.read(there, change.path) == change.after
     back = changing.apply(there, [change.inverse])
     if "labels" not in obj["metadata"]:
         # A map that came with its only key is left empty here; the API server stores no empty map.
@@ -128,7 +128,7 @@ def test_a_field_that_somebody_changed_is_a_conflict_that_names_it(
 ) -> None:
     obj, change = made
     stale = Change(change.stage, change.kind, change.path, "was-something-else", "is-something-else")
-    if change.state(obj) is State.OTHER or paths.read(obj, change.path) in (stale.before, stale.after):
+    if change.state(obj) is State.OTHER or field_paths.read(obj, change.path) in (stale.before, stale.after):
         return
     assert stale.state(obj) is State.OTHER
     with pytest.raises(ConflictingChange, match="StatefulSet") as caught:
@@ -173,21 +173,21 @@ def test_the_last_entry_goes_with_its_list_as_it_came() -> None:
 
 @pytest.mark.parametrize("path", ["a.b", "a[b=1]", "a[b.c/d]", "a[^=--x=].b", "a[*=/x/]", "a[b=1,c=2].d"])
 def test_a_path_that_is_not_there_is_absent(path: str) -> None:
-    assert paths.read({}, path) is None
-    assert paths.read({"a": []}, path) is None
-    assert paths.read({"a": "text"}, path) is None
+    assert field_paths.read({}, path) is None
+    assert field_paths.read({"a": []}, path) is None
+    assert field_paths.read({"a": "text"}, path) is None
 
 
 @pytest.mark.parametrize("path", ["a]", "[", "a..b", "a[b", "."])
 def test_a_malformed_path_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="malformed"):
-        paths.parse(path)
+        field_paths.parse(path)
 
 
 def test_a_path_that_fits_several_entries_means_none_of_them() -> None:
     with pytest.raises(LookupError, match="2 entries"):
-        paths.read({"a": ["--x=1", "--x=2"]}, "a[^=--x=]")
+        field_paths.read({"a": ["--x=1", "--x=2"]}, "a[^=--x=]")
 
 
 def test_a_json_pointer_escapes_what_it_must() -> None:
-    assert paths.json_pointer(("a/b", "c~d", 0)) == "/a~1b/c~0d/0"
+    assert field_paths.json_pointer(("a/b", "c~d", 0)) == "/a~1b/c~0d/0"

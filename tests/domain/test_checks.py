@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from seimigrate.domain import changes as changing
-from seimigrate.domain import checks
-from seimigrate.domain.finding import Acceptance, Finding, Severity
-from seimigrate.domain.fingerprints import Fields
-from seimigrate.domain.kinds import Kind, Object
-from seimigrate.domain.plan import StageName, Strategy
-from seimigrate.domain.prospect import Prospect, prospect
-from seimigrate.domain.seen import Judgement, Seen, Surroundings
-from seimigrate.domain.shapes import Shape
-from seimigrate.engine.reading import look
+from seimigrate.domain.findings import AcceptedFindings, Finding, FindingSeverity
+from seimigrate.domain.kube import changes as changing
+from seimigrate.domain.kube.kinds import Kind, Object
+from seimigrate.domain.node import preflight
+from seimigrate.domain.node.fingerprints import Fields
+from seimigrate.domain.node.observation import AccessReview, NodeObservation, RelatedObjects
+from seimigrate.domain.node.preview import NodePlan, plan_node
+from seimigrate.domain.node.shapes import Shape
+from seimigrate.domain.plan.plan import StageName, Strategy
+from seimigrate.engine.readers import observe
 from seimigrate.planfile import load_plan
 from seimigrate.resources import plans_dir
 from seimigrate.simulation.objects import copy_json
@@ -29,21 +29,23 @@ NO_IMAGE = load_plan((plans_dir() / "split-listeners.yaml").read_text(), "p.yaml
 Edit = Callable[[Any], object]
 
 
-def codes(view: Seen, *, accept: bool = True, plan: Any = PLAN) -> list[str]:
-    found = checks.blockers(view, plan, accepted=Acceptance.UNJUDGED if accept else Acceptance.NOTHING)
+def codes(observed: NodeObservation, *, accept: bool = True, plan: Any = PLAN) -> list[str]:
+    found = preflight.blockers(
+        observed, plan, accepted=AcceptedFindings.UNKNOWN if accept else AcceptedFindings.NOTHING
+    )
     assert all(blocker.reason and blocker.remedy for blocker in found)
     return [blocker.code for blocker in found]
 
 
 @pytest.fixture(scope="module")
-def ready() -> Seen:
-    return look(Scene().world.view, *KEY)
+def ready() -> NodeObservation:
+    return observe(Scene().world.cache, *KEY)
 
 
-def edited(view: Seen, part: str, edit: Edit) -> Seen:
-    body = copy_json(getattr(view, part))
+def edited(observed: NodeObservation, part: str, edit: Edit) -> NodeObservation:
+    body = copy_json(getattr(observed, part))
     edit(body)
-    return replace(view, **{part: body})
+    return replace(observed, **{part: body})
 
 
 def _condition(kind: str, status: str) -> Edit:
@@ -65,8 +67,8 @@ def _work(phase: str | None, node: str = NAME) -> Object:
     return {"metadata": {"name": "t"}, "spec": {"target": {"nodeRef": {"name": node}}}, "status": status}
 
 
-def _around(view: Seen, **parts: Any) -> Seen:
-    return replace(view, around=replace(view.around, **parts))
+def _around(observed: NodeObservation, **parts: Any) -> NodeObservation:
+    return replace(observed, related=replace(observed.related, **parts))
 
 
 def _sidecar(which: str, **parts: Any) -> Edit:
@@ -93,12 +95,12 @@ def _status(**parts: Any) -> Edit:
     return lambda body: body["status"].update(parts)
 
 
-CASES: list[tuple[str, Callable[[Seen], Seen], Callable[[Seen], Seen]]] = [
-    ("seinode-absent", lambda v: replace(v, seinode=None), lambda v: v),
-    ("statefulset-absent", lambda v: replace(v, statefulset=None), lambda v: v),
-    ("service-absent", lambda v: replace(v, service=None), lambda v: v),
+CASES: list[tuple[str, Callable[[NodeObservation], NodeObservation], Callable[[NodeObservation], NodeObservation]]] = [
+    ("seinode-not-found", lambda v: replace(v, seinode=None), lambda v: v),
+    ("statefulset-not-found", lambda v: replace(v, statefulset=None), lambda v: v),
+    ("service-not-found", lambda v: replace(v, service=None), lambda v: v),
     (
-        "statefulset-foreign",
+        "statefulset-not-owned",
         lambda v: edited(v, "statefulset", lambda b: b["metadata"]["ownerReferences"][0].update(uid="x")),
         lambda v: edited(
             v, "statefulset", lambda b: b["metadata"]["ownerReferences"].append({"kind": "X", "uid": "x"})
@@ -135,7 +137,7 @@ CASES: list[tuple[str, Callable[[Seen], Seen], Callable[[Seen], Seen]]] = [
         lambda v: edited(v, "seinode", lambda b: b["status"].pop("currentImage")),
     ),
     (
-        "mode-unknown",
+        "unknown-mode",
         lambda v: edited(v, "seinode", lambda b: b["spec"].pop("fullNode")),
         lambda v: edited(v, "seinode", lambda b: b["spec"].update(fullNode={})),
     ),
@@ -210,42 +212,47 @@ CASES: list[tuple[str, Callable[[Seen], Seen], Callable[[Seen], Seen]]] = [
 
 @pytest.mark.parametrize(("code", "provoke", "neighbour"), CASES, ids=[f"{i}-{c[0]}" for i, c in enumerate(CASES)])
 def test_each_blocker_is_told_where_it_is_and_not_beside_it(
-    ready: Seen, code: str, provoke: Callable[[Seen], Seen], neighbour: Callable[[Seen], Seen]
+    ready: NodeObservation,
+    code: str,
+    provoke: Callable[[NodeObservation], NodeObservation],
+    neighbour: Callable[[NodeObservation], NodeObservation],
 ) -> None:
     assert codes(ready) == []
     assert code in codes(provoke(ready))
     assert codes(neighbour(ready)) == []
 
 
-def test_without_an_image_that_splits_there_is_nothing_to_run(ready: Seen) -> None:
+def test_without_an_image_that_splits_there_is_nothing_to_run(ready: NodeObservation) -> None:
     assert codes(ready, plan=NO_IMAGE) == ["sidecar-not-accepted"]
 
 
-def test_unjudged_policies_are_told_unless_accepted(ready: Seen) -> None:
-    assert codes(ready, accept=False) == ["policy-unjudged"]
+def test_unjudged_policies_are_told_unless_accepted(ready: NodeObservation) -> None:
+    assert codes(ready, accept=False) == ["policy-kind-unsupported"]
 
 
-@pytest.mark.parametrize("severity", [Severity.ERROR, Severity.UNKNOWN, Severity.WARNING])
-@pytest.mark.parametrize("accepted", Acceptance)
+@pytest.mark.parametrize("severity", [FindingSeverity.ERROR, FindingSeverity.UNKNOWN, FindingSeverity.WARNING])
+@pytest.mark.parametrize("accepted", AcceptedFindings)
 def test_a_finding_about_policies_stands_in_the_way_or_is_told_to_be_accepted(
-    ready: Seen, severity: Severity, accepted: Acceptance
+    ready: NodeObservation, severity: FindingSeverity, accepted: AcceptedFindings
 ) -> None:
     finding = Finding("some-code", severity, "NetworkPolicy sei/guard", "is odd", "look at it")
-    ahead = prospect(replace(ready, judgement=Judgement(0, (finding,))), PLAN, Strategy.STAGED, None, accepted=accepted)
+    ahead = plan_node(
+        replace(ready, access_review=AccessReview(0, (finding,))), PLAN, Strategy.STAGED, None, accepted=accepted
+    )
     passes = {
-        Severity.ERROR: (Acceptance.FINDINGS,),
-        Severity.UNKNOWN: (Acceptance.FINDINGS, Acceptance.UNJUDGED),
-        Severity.WARNING: tuple(Acceptance),
+        FindingSeverity.ERROR: (AcceptedFindings.VIOLATIONS,),
+        FindingSeverity.UNKNOWN: (AcceptedFindings.VIOLATIONS, AcceptedFindings.UNKNOWN),
+        FindingSeverity.WARNING: tuple(AcceptedFindings),
     }[severity]
     assert [blocker.code for blocker in ahead.blockers] == ([] if accepted in passes else ["some-code"])
     told = [each for each in ahead.warnings if "is odd" in each]
     assert len(told) == (accepted in passes)
-    assert all(each.startswith("accepted: ") == (severity is not Severity.WARNING) for each in told)
+    assert all(each.startswith("accepted: ") == (severity is not FindingSeverity.WARNING) for each in told)
 
 
-def test_all_blockers_are_told_at_once(ready: Seen) -> None:
-    view = edited(edited(ready, "seinode", _spec(paused=True)), "statefulset", _spec(replicas=3))
-    assert codes(view, accept=False) == ["paused", "replicas", "policy-unjudged"]
+def test_all_blockers_are_told_at_once(ready: NodeObservation) -> None:
+    observed = edited(edited(ready, "seinode", _spec(paused=True)), "statefulset", _spec(replicas=3))
+    assert codes(observed, accept=False) == ["paused", "replicas", "policy-kind-unsupported"]
 
 
 @pytest.mark.parametrize(
@@ -262,7 +269,7 @@ def test_all_blockers_are_told_at_once(ready: Seen) -> None:
     ],
 )
 def test_what_speaks_against_marking_a_node_ready(tasks: list[Object], told: str) -> None:
-    against = checks.intent_against(tasks)
+    against = preflight.conflicting_task(tasks)
     assert bool(against) == bool(told)
     assert told in against
 
@@ -270,24 +277,24 @@ def test_what_speaks_against_marking_a_node_ready(tasks: list[Object], told: str
 def test_the_image_to_run_is_the_seinodes_own_then_what_runs_then_the_plans() -> None:
     parameters = PLAN.parameters
     own = {"spec": {"sidecar": {"image": SPLIT_IMAGE}}}
-    assert checks.choose_image(own, SHARED_IMAGE, parameters) == checks.Choice(SPLIT_IMAGE)
+    assert preflight.choose_image(own, SHARED_IMAGE, parameters) == preflight.ImageChoice(SPLIT_IMAGE)
     running = "mirror/seictl@" + SPLIT_IMAGE.partition("@")[2]
-    assert checks.choose_image({"spec": {}}, running, parameters).image == running
-    chosen = checks.choose_image({"spec": {"sidecar": {"image": SHARED_IMAGE}}}, SHARED_IMAGE, parameters)
+    assert preflight.choose_image({"spec": {}}, running, parameters).image == running
+    chosen = preflight.choose_image({"spec": {"sidecar": {"image": SHARED_IMAGE}}}, SHARED_IMAGE, parameters)
     assert chosen.image == SPLIT_IMAGE
     assert "spec.sidecar.image" in chosen.warnings[0]
     status = {"currentSidecarImage": SPLIT_IMAGE}
-    assert checks.choose_image({"spec": {}, "status": status}, SHARED_IMAGE, parameters).warnings == ()
+    assert preflight.choose_image({"spec": {}, "status": status}, SHARED_IMAGE, parameters).warnings == ()
 
 
 # The plan's line.
 
 
-def line(scene: Scene, strategy: Strategy = Strategy.STAGED) -> Prospect:
-    view = look(scene.world.view, *KEY)
+def line(scene: Scene, strategy: Strategy = Strategy.STAGED) -> NodePlan:
+    observed = observe(scene.world.cache, *KEY)
     key = ("sei", f"seimigrate-{NAME}")
     record = scene.record if key in scene.world.cluster.objects[Kind.CONFIG_MAP] else None
-    return prospect(view, PLAN, strategy, record, accepted=Acceptance.UNJUDGED)
+    return plan_node(observed, PLAN, strategy, record, accepted=AcceptedFindings.UNKNOWN)
 
 
 def test_the_line_of_a_node_says_what_the_run_then_does() -> None:
@@ -325,16 +332,16 @@ def test_a_template_that_was_written_but_not_rolled_out_is_one_restart() -> None
     assert not ahead.done
 
 
-def test_a_blocked_node_still_shows_its_changes(ready: Seen) -> None:
-    view = edited(ready, "seinode", _spec(paused=True))
-    blocked = prospect(view, PLAN, Strategy.STAGED, None, accepted=Acceptance.UNJUDGED)
+def test_a_blocked_node_still_shows_its_changes(ready: NodeObservation) -> None:
+    observed = edited(ready, "seinode", _spec(paused=True))
+    blocked = plan_node(observed, PLAN, Strategy.STAGED, None, accepted=AcceptedFindings.UNKNOWN)
     assert [b.code for b in blocked.blockers] == ["paused"]
     assert len(blocked.changes) == 9
 
 
-def test_the_fingerprint_is_of_what_is_written_and_not_of_the_bookkeeping(ready: Seen) -> None:
-    def fingerprint(view: Seen) -> Fields:
-        return prospect(view, PLAN, Strategy.STAGED, None, accepted=Acceptance.UNJUDGED).fields
+def test_the_fingerprint_is_of_what_is_written_and_not_of_the_bookkeeping(ready: NodeObservation) -> None:
+    def fingerprint(observed: NodeObservation) -> Fields:
+        return plan_node(observed, PLAN, Strategy.STAGED, None, accepted=AcceptedFindings.UNKNOWN).fields
 
     same = edited(ready, "statefulset", lambda b: b["metadata"].update(resourceVersion="9", managedFields=[]))
     assert fingerprint(same) == fingerprint(ready)
@@ -343,19 +350,19 @@ def test_the_fingerprint_is_of_what_is_written_and_not_of_the_bookkeeping(ready:
     assert fingerprint(edited(ready, "pod", lambda b: b["metadata"].update(uid="x"))) != fingerprint(ready)
 
 
-def test_a_node_that_gitops_manages_is_warned_of(ready: Seen) -> None:
-    view = edited(
+def test_a_node_that_gitops_manages_is_warned_of(ready: NodeObservation) -> None:
+    observed = edited(
         ready,
         "seinode",
         lambda b: b["metadata"].setdefault("annotations", {}).update({"argocd.argoproj.io/tracking-id": "x"}),
     )
-    warnings = prospect(view, PLAN, Strategy.STAGED, None, accepted=Acceptance.UNJUDGED).warnings
+    warnings = plan_node(observed, PLAN, Strategy.STAGED, None, accepted=AcceptedFindings.UNKNOWN).warnings
     assert any("Argo CD" in warning for warning in warnings)
 
 
-def test_a_node_without_its_objects_has_a_line_too(ready: Seen) -> None:
-    bare = replace(ready, statefulset=None, service=None, pod=None, around=Surroundings())
-    ahead = prospect(bare, PLAN, Strategy.STAGED, None, accepted=Acceptance.UNJUDGED)
-    assert [b.code for b in ahead.blockers] == ["statefulset-absent"]
+def test_a_node_without_its_objects_has_a_line_too(ready: NodeObservation) -> None:
+    bare = replace(ready, statefulset=None, service=None, pod=None, related=RelatedObjects())
+    ahead = plan_node(bare, PLAN, Strategy.STAGED, None, accepted=AcceptedFindings.UNKNOWN)
+    assert [b.code for b in ahead.blockers] == ["statefulset-not-found"]
     assert ahead.template is ahead.pod is None
     assert changing.to_patch({}, ahead.changes) == []

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from seimigrate.domain import consumers
-from seimigrate.domain.finding import Severity
-from seimigrate.domain.kinds import Object
-from seimigrate.domain.seen import Seen
+from seimigrate.domain.findings import FindingSeverity
+from seimigrate.domain.kube.kinds import Object
+from seimigrate.domain.node.observation import NodeObservation
+from seimigrate.domain.verify import consumers
 from seimigrate.simulation.objects import copy_json
 from tests.domain.objects import rendered
 from tests.engine.harness import make_plan
@@ -17,11 +17,11 @@ from tests.engine.harness import make_plan
 PLAN = make_plan()
 
 
-def view(**changes: Any) -> Seen:
+def view(**changes: Any) -> NodeObservation:
     node = rendered(**changes)
     statefulset = copy_json(node.statefulset)
     pod = {"metadata": {"namespace": "sei", "name": "node-0-0"}, "status": {"podIPs": [{"ip": "10.1.0.7"}]}}
-    return Seen(node.seinode, statefulset, copy_json(node.service), pod)
+    return NodeObservation(node.seinode, statefulset, copy_json(node.service), pod)
 
 
 def monitor(kind: str, namespace: str = "sei", **spec: Any) -> Object:
@@ -45,7 +45,7 @@ def scrape(*targets: str) -> Object:
     return monitor("ScrapeConfig", staticConfigs=[{"targets": [*targets]}])
 
 
-def codes(*monitors: Object, of: Seen | None = None) -> list[str]:
+def codes(*monitors: Object, of: NodeObservation | None = None) -> list[str]:
     return [finding.code for finding in consumers.findings(of or view(), PLAN, monitors)]
 
 
@@ -66,9 +66,9 @@ OLD = [
 @pytest.mark.parametrize("old", OLD, ids=lambda each: f"{each['kind']}-{OLD.index(each)}")
 def test_who_scrapes_the_proxy_and_nobody_the_public_port_blocks(old: Object) -> None:
     [finding] = consumers.findings(view(), PLAN, [old])
-    assert (finding.code, finding.severity) == ("scrapes-proxy", Severity.ERROR)
-    assert finding.about == f"{old['kind']} {old['metadata']['namespace']}/m"
-    assert codes(old, pods({"port": "public"})) == ["scrapes-proxy-still"]
+    assert (finding.code, finding.severity) == ("scrapes-proxy", FindingSeverity.ERROR)
+    assert finding.object == f"{old['kind']} {old['metadata']['namespace']}/m"
+    assert codes(old, pods({"port": "public"})) == ["scrapes-proxy-also"]
 
 
 OTHERS = [
@@ -88,7 +88,7 @@ def test_who_scrapes_something_else_does_not(other: Object) -> None:
 
 
 def test_a_scrape_config_that_discovers_its_targets_is_told_to_be_unjudged() -> None:
-    assert codes(monitor("ScrapeConfig", kubernetesSDConfigs=[{"role": "Pod"}])) == ["scrape-config-unjudged"]
+    assert codes(monitor("ScrapeConfig", kubernetesSDConfigs=[{"role": "Pod"}])) == ["scrape-config-unsupported"]
 
 
 @pytest.mark.parametrize(
@@ -110,18 +110,18 @@ def test_annotations_are_read_as_the_usual_configuration_does(
     marked["metadata"]["annotations"] = marks
     assert codes(of=seen) == found
     if found:
-        assert codes(pods({"port": "public"}), of=seen) == ["scrapes-proxy-still"]
+        assert codes(pods({"port": "public"}), of=seen) == ["scrapes-proxy-also"]
 
 
 def test_a_node_that_finds_its_peers_by_label_is_told() -> None:
     seen = view()
     assert seen.seinode is not None
     spec = seen.seinode["spec"]
-    by_label = Seen(
+    by_label = NodeObservation(
         seen.seinode | {"spec": spec | {"peers": [{"label": {"selector": {"a": "b"}}}]}}, seen.statefulset, None, None
     )
-    static = Seen(
+    static = NodeObservation(
         seen.seinode | {"spec": spec | {"peers": [{"static": {"addresses": []}}]}}, seen.statefulset, None, None
     )
-    assert codes(of=by_label) == ["peers-through-proxy"]
+    assert codes(of=by_label) == ["peer-discovery-through-proxy"]
     assert codes(of=static) == []

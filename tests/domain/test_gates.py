@@ -9,22 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seimigrate.domain import conditions
-from seimigrate.domain.gates import (
-    At,
-    HttpGate,
-    Judgement,
-    PrometheusGate,
-    Verdict,
-    judge,
-    settled,
-)
+from seimigrate.domain.plan import conditions
+from seimigrate.domain.plan.gates import GateResult, GateTarget, HttpGate, PrometheusGate, Verdict, evaluate, is_final
 
-AT = At(service="monitoring/prometheus", port=9090)
+AT = GateTarget(service="monitoring/prometheus", port=9090)
 
 
 def prometheus(condition: str = "all == 1") -> PrometheusGate:
-    return PrometheusGate(gate="prometheus", name="up", at=AT, query="up", condition=condition)
+    return PrometheusGate(gate="prometheus", name="up", target=AT, query="up", condition=condition)
 
 
 def vector(*values: float | str, **more: Any) -> str:
@@ -35,9 +27,9 @@ def vector(*values: float | str, **more: Any) -> str:
 
 
 def said(condition: str, *values: float | str) -> tuple[Verdict, str]:
-    judgement = judge(prometheus(condition), 200, vector(*values))
-    assert judgement.gate == "up"
-    return judgement.verdict, judgement.reason
+    result = evaluate(prometheus(condition), 200, vector(*values))
+    assert result.gate == "up"
+    return result.verdict, result.reason
 
 
 CASES = [
@@ -81,7 +73,7 @@ NOTHING = [
 
 @pytest.mark.parametrize(("status", "body", "reason"), NOTHING)
 def test_an_answer_that_tells_nothing_is_inconclusive(status: int, body: str, reason: str) -> None:
-    assert judge(prometheus(), status, body) == Judgement("up", Verdict.INCONCLUSIVE, reason)
+    assert evaluate(prometheus(), status, body) == GateResult("up", Verdict.INCONCLUSIVE, reason)
 
 
 @given(
@@ -96,30 +88,30 @@ def test_an_answer_that_tells_nothing_is_inconclusive(status: int, body: str, re
     ).map(json.dumps),
 )
 def test_nothing_but_samples_ever_passes_or_fails(status: int, body: str) -> None:
-    assert judge(prometheus(), status, body).verdict is Verdict.INCONCLUSIVE
+    assert evaluate(prometheus(), status, body).verdict is Verdict.INCONCLUSIVE
 
 
 @given(st.sampled_from(["==", "!=", ">=", "<=", ">", "<"]), st.floats(-1e6, 1e6), st.lists(st.floats(-1e6, 1e6)))
 def test_all_and_any_mean_what_python_means(how: str, number: float, values: list[float]) -> None:
     text = f"{how} {number:.3f}"
-    compare = conditions.parse(text).met
+    compare = conditions.parse(text).is_met_by
     found = [conditions.Sample(str(value), value) for value in values]
     expected = (all(map(compare, values)), any(map(compare, values))) if values else (None, None)
-    assert conditions.holds(conditions.parse(f"all {text}"), found)[0] is expected[0]
-    assert conditions.holds(conditions.parse(f"any {text}"), found)[0] is expected[1]
+    assert conditions.is_met(conditions.parse(f"all {text}"), found)[0] is expected[0]
+    assert conditions.is_met(conditions.parse(f"any {text}"), found)[0] is expected[1]
 
 
 def test_an_http_answer_is_judged_by_its_status_and_text() -> None:
-    gate = HttpGate(gate="http", name="smoke", at=AT, path="/smoke", contains="ok")
-    assert judge(gate, 200, "all ok").verdict is Verdict.PASS
-    assert judge(gate, 500, "all ok") == Judgement("smoke", Verdict.FAIL, "/smoke answered 500, not 200")
-    assert judge(gate, 200, "bad") == Judgement("smoke", Verdict.FAIL, '/smoke answered 200, without "ok"')
+    gate = HttpGate(gate="http", name="smoke", target=AT, path="/smoke", contains="ok")
+    assert evaluate(gate, 200, "all ok").verdict is Verdict.PASS
+    assert evaluate(gate, 500, "all ok") == GateResult("smoke", Verdict.FAIL, "/smoke answered 500, not 200")
+    assert evaluate(gate, 200, "bad") == GateResult("smoke", Verdict.FAIL, '/smoke answered 200, without "ok"')
 
 
 def test_only_a_pass_counts_at_once_the_rest_when_the_time_is_over() -> None:
     gate = prometheus()
     for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
-        judgement = Judgement("up", verdict, "")
-        assert not settled(gate, judgement, 1000, 1000 + gate.within - 1)
-        assert settled(gate, judgement, 1000, 1000 + gate.within)
-    assert settled(gate, Judgement("up", Verdict.PASS, ""), 1000, 1000)
+        result = GateResult("up", verdict, "")
+        assert not is_final(gate, result, 1000, 1000 + gate.timeout - 1)
+        assert is_final(gate, result, 1000, 1000 + gate.timeout)
+    assert is_final(gate, GateResult("up", Verdict.PASS, ""), 1000, 1000)

@@ -8,19 +8,30 @@ from typing import Any
 
 import pytest
 
-from seimigrate.domain.actions import Ask
-from seimigrate.domain.guarding import Asking, Charge, Journal, Leave, Marks, Rest, Step, Tell, asking, next_step
-from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, Object
-from seimigrate.domain.plan import Strategy
-from seimigrate.domain.record import Do, Intent, Outcome, Record
-from seimigrate.domain.rollout import starts
-from seimigrate.domain.seen import Answer, Question, Seen, Surroundings
+from seimigrate.domain.kube.kinds import FREEZE_LABEL, HOLD_LABEL, Object
+from seimigrate.domain.node.actions import QueryPod
+from seimigrate.domain.node.guard_decision import (
+    GuardAction,
+    GuardedNode,
+    GuardWait,
+    MarkReadyState,
+    SaveGuardState,
+    SendMarkReady,
+    Skip,
+    UnreadySince,
+    next_step,
+    track_unready,
+)
+from seimigrate.domain.node.observation import NodeObservation, PodQuery, PodReply, RelatedObjects
+from seimigrate.domain.node.record import Intent, IntentKind, Outcome, Record
+from seimigrate.domain.node.rollout import restart_fingerprint
+from seimigrate.domain.plan.plan import Strategy
 from tests.engine.harness import make_plan
 
 NOW = 1_800_000_000.0
 PLAN = make_plan()
 READY = [{"type": "mark-ready", "id": "x", "status": "completed"}]
-INTENT = Intent(Do.PATCH, kind="StatefulSet")
+INTENT = Intent(IntentKind.PATCH, object_kind="StatefulSet")
 
 
 def a_pod(uid: str = "p-1", *, restarts: int = 0, running: bool = True) -> Object:
@@ -29,31 +40,31 @@ def a_pod(uid: str = "p-1", *, restarts: int = 0, running: bool = True) -> Objec
     return {"metadata": {"uid": uid, "name": "node-0-0"}, "status": {"initContainerStatuses": [sidecar]}}
 
 
-def a_charge(**spoilt: Any) -> Charge:
+def a_charge(**spoilt: Any) -> GuardedNode:
     """A migrated, held node whose sidecar has answered 503 for 100 s, and whom nobody wants otherwise."""
     pod = spoilt.pop("pod", a_pod())
     labels = spoilt.pop("labels", {HOLD_LABEL: "r1-aaaaaa"})
     uid = pod["metadata"]["uid"] if pod else ""
     health, tasks = spoilt.pop("health", 503), spoilt.pop("tasks", READY)
     answers = {
-        Question.HEALTH: Answer(uid, NOW, health, reason="" if health else "no answer"),
-        Question.TASKS: Answer(uid, NOW, 200, json.dumps(tasks)),
+        PodQuery.HEALTH: PodReply(uid, NOW, health, reason="" if health else "no answer"),
+        PodQuery.TASKS: PodReply(uid, NOW, 200, json.dumps(tasks)),
     }
     about = {"metadata": {"uid": "n-1"}, "spec": {"image": "sei:v6"} | spoilt.pop("spec", {})}
-    view = Seen(
+    observed = NodeObservation(
         seinode=spoilt.pop("seinode", about),
         statefulset={"metadata": {"uid": "s-1", "labels": labels}, "spec": {}},
         service=None,
         pod=pod,
-        answers=answers,
-        around=spoilt.pop("around", Surroundings()),
+        replies=answers,
+        related=spoilt.pop("around", RelatedObjects()),
     )
     record = Record(
         namespace="sei",
         name="node-0",
         uid="n-1",
         statefulset_uid="s-1",
-        image="sei:v6",
+        seid_image="sei:v6",
         run="r1-aaaaaa",
         plan="",
         strategy=Strategy.STAGED,
@@ -62,47 +73,47 @@ def a_charge(**spoilt: Any) -> Charge:
         outcome=Outcome.DONE_HELD,
     )
     for_seconds = spoilt.pop("asks_for", 100.0)
-    asks = Asking(starts(pod), NOW - for_seconds) if pod else None
+    asks = UnreadySince(restart_fingerprint(pod), NOW - for_seconds) if pod else None
     record_changes = spoilt.pop("record", {})
-    made = Charge(replace(record, **record_changes), view, Marks(), "r7-guard", asks)
+    made = GuardedNode(replace(record, **record_changes), observed, MarkReadyState(), "r7-guard", asks)
     return replace(made, **spoilt)
 
 
-def walk(charge: Charge) -> list[Step]:
+def walk(node: GuardedNode) -> list[GuardAction]:
     """Decide until nothing is to be done at once; the journal is written, and a task that is sent is not taken."""
-    steps: list[Step] = []
+    steps: list[GuardAction] = []
     while len(steps) < 10:
-        steps.append(next_step(charge, PLAN, NOW))
-        if not isinstance(steps[-1], Journal):
+        steps.append(next_step(node, PLAN, NOW))
+        if not isinstance(steps[-1], SaveGuardState):
             break
-        charge = replace(charge, marks=steps[-1].marks)
+        node = replace(node, state=steps[-1].state)
     return steps
 
 
 def test_it_journals_an_intent_of_its_own_and_sends_that_very_one() -> None:
     journal, tell = walk(a_charge())
-    assert isinstance(journal, Journal)
-    assert isinstance(tell, Tell)
-    assert tell.intent == journal.marks.intent
-    assert (tell.intent.do, tell.intent.pod, tell.intent.token) == (Do.MARK_READY, "p-1", "r7-guard")
+    assert isinstance(journal, SaveGuardState)
+    assert isinstance(tell, SendMarkReady)
+    assert tell.intent == journal.state.intent
+    assert (tell.intent.kind, tell.intent.pod, tell.intent.token) == (IntentKind.MARK_READY, "p-1", "r7-guard")
 
 
 def test_each_start_and_each_attempt_has_a_task_id_of_its_own() -> None:
     ids = set()
     for pod in (a_pod(), a_pod(restarts=1), a_pod("p-2")):
         for attempts in (0, 1):
-            marks = Marks(starts(pod), attempts, NOW - 60 if attempts else None)
-            tell = walk(a_charge(pod=pod, marks=marks))[-1]
-            assert isinstance(tell, Tell)
+            state = MarkReadyState(restart_fingerprint(pod), attempts, NOW - 60 if attempts else None)
+            tell = walk(a_charge(pod=pod, state=state))[-1]
+            assert isinstance(tell, SendMarkReady)
             ids.add(tell.intent.task)
     assert len(ids) == 6
 
 
 def test_a_frozen_node_does_not_wait_and_another_one_does() -> None:
     frozen = {HOLD_LABEL: "r1", FREEZE_LABEL: "moving"}
-    assert isinstance(walk(a_charge(labels=frozen, asks_for=0.0))[-1], Tell)
+    assert isinstance(walk(a_charge(labels=frozen, asks_for=0.0))[-1], SendMarkReady)
     waits = walk(a_charge(asks_for=89.0))[-1]
-    assert isinstance(waits, Rest)
+    assert isinstance(waits, GuardWait)
     assert waits.pending
 
 
@@ -126,15 +137,15 @@ SPOILT: dict[str, dict[str, Any]] = {
     "reset": {"tasks": [{"type": "reset-data", "status": "running"}, *READY]},
     "no task at all": {"tasks": []},
     "no list of tasks": {"tasks": "x"},
-    "told often enough": {"marks": Marks(starts(a_pod()), 3, NOW - 60)},
-    "just told": {"marks": Marks(starts(a_pod()), 1, NOW - 5)},
+    "told often enough": {"state": MarkReadyState(restart_fingerprint(a_pod()), 3, NOW - 60)},
+    "just told": {"state": MarkReadyState(restart_fingerprint(a_pod()), 1, NOW - 5)},
     "somebody's task": {
-        "around": Surroundings(
+        "around": RelatedObjects(
             tasks=({"metadata": {"name": "t"}, "spec": {"target": {"nodeRef": {"name": "node-0"}}}, "status": {}},)
         )
     },
     "somebody's workflow": {
-        "around": Surroundings(
+        "around": RelatedObjects(
             workflows=({"metadata": {"name": "w"}, "spec": {"target": {"nodeRef": {"name": "node-0"}}}, "status": {}},)
         )
     },
@@ -144,35 +155,35 @@ SPOILT: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", SPOILT)
 @pytest.mark.parametrize("intended", [False, True], ids=["", "intended before"])
 def test_where_one_condition_does_not_hold_nothing_is_sent(name: str, intended: bool) -> None:
-    charge = a_charge(**SPOILT[name])
-    pod = charge.seen.pod
+    node = a_charge(**SPOILT[name])
+    pod = node.observed.pod
     if intended and pod is not None and name not in ("told often enough", "just told"):
-        intent = Intent(Do.MARK_READY, pod="p-1", name="node-0-0", task="t", token="r7-guard")
-        charge = replace(charge, marks=Marks(starts(pod), 0, None, intent))
-    assert not any(isinstance(step, Tell) for step in walk(charge))
+        intent = Intent(IntentKind.MARK_READY, pod="p-1", name="node-0-0", task="t", token="r7-guard")
+        node = replace(node, state=MarkReadyState(restart_fingerprint(pod), 0, None, intent))
+    assert not any(isinstance(step, SendMarkReady) for step in walk(node))
 
 
 def test_a_held_node_without_a_journal_is_left_to_people() -> None:
     step = walk(replace(a_charge(), record=None))[-1]
-    assert isinstance(step, Leave)
-    assert step.people
+    assert isinstance(step, Skip)
+    assert step.needs_operator
 
 
 def test_an_intent_for_a_pod_that_is_gone_is_dropped() -> None:
-    intent = Intent(Do.MARK_READY, pod="p-0", task="t")
-    first, *rest = walk(a_charge(marks=Marks("p-0 ", 2, NOW - 300, intent)))
-    assert first == Journal(Marks())
-    assert isinstance(rest[-1], Tell)
+    intent = Intent(IntentKind.MARK_READY, pod="p-0", task="t")
+    first, *rest = walk(a_charge(state=MarkReadyState("p-0 ", 2, NOW - 300, intent)))
+    assert first == SaveGuardState(MarkReadyState())
+    assert isinstance(rest[-1], SendMarkReady)
     assert rest[-1].intent.pod == "p-1"
 
 
 def test_what_was_sent_and_taken_is_settled_and_not_sent_again() -> None:
-    intent = Intent(Do.MARK_READY, pod="p-1", task="t")
-    charge = a_charge(marks=Marks(starts(a_pod()), 0, None, intent))
-    sent = replace(charge, seen=replace(charge.seen, performed=intent))
-    settled, then = walk(replace(sent, seen=sent.seen))[:2]
-    assert settled == Journal(Marks(starts(a_pod()), 1, NOW, None))
-    assert isinstance(then, Rest)
+    intent = Intent(IntentKind.MARK_READY, pod="p-1", task="t")
+    node = a_charge(state=MarkReadyState(restart_fingerprint(a_pod()), 0, None, intent))
+    sent = replace(node, observed=replace(node.observed, executed_intent=intent))
+    settled, then = walk(replace(sent, observed=sent.observed))[:2]
+    assert settled == SaveGuardState(MarkReadyState(restart_fingerprint(a_pod()), 1, NOW, None))
+    assert isinstance(then, GuardWait)
 
 
 @pytest.mark.parametrize(
@@ -180,11 +191,11 @@ def test_what_was_sent_and_taken_is_settled_and_not_sent_again() -> None:
 )
 def test_it_asks_in_one_go_or_anew(status: int | None, restarted: bool, since: float | None) -> None:
     pod = a_pod(restarts=1) if restarted else a_pod()
-    view = a_charge(pod=pod, health=status).seen
-    found = asking(Asking(starts(a_pod()), NOW - 60), view)
-    assert found == (None if since is None else Asking(starts(pod), NOW + since))
+    observed = a_charge(pod=pod, health=status).observed
+    found = track_unready(UnreadySince(restart_fingerprint(a_pod()), NOW - 60), observed)
+    assert found == (None if since is None else UnreadySince(restart_fingerprint(pod), NOW + since))
 
 
 def test_an_old_answer_is_asked_for_again() -> None:
-    charge = a_charge()
-    assert next_step(charge, PLAN, NOW + 11) == Ask((Question.HEALTH,))
+    node = a_charge()
+    assert next_step(node, PLAN, NOW + 11) == QueryPod((PodQuery.HEALTH,))

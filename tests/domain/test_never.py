@@ -15,58 +15,69 @@ from typing import Any, NamedTuple, TypeVar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seimigrate.domain import changes as changing
-from seimigrate.domain import checks, machine, record, seen
-from seimigrate.domain.actions import Action, Ask, Fence, Judge, Note, Perform, ProveHold, Relabel, Stop, Wait
-from seimigrate.domain.changes import State
-from seimigrate.domain.finding import Acceptance, Finding, Severity
-from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, Object
-from seimigrate.domain.plan import Failure, Plan, StageName, Strategy
-from seimigrate.domain.record import Direction, Do, Intent, Outcome, Record
-from seimigrate.domain.rollout import PROOF_LASTS, RECHECK
-from seimigrate.domain.seen import Answer, Hold, Judgement, Question, Seen
+from seimigrate.domain.findings import AcceptedFindings, Finding, FindingSeverity
+from seimigrate.domain.kube import changes as changing
+from seimigrate.domain.kube.changes import State
+from seimigrate.domain.kube.kinds import FREEZE_LABEL, HOLD_LABEL, Object
+from seimigrate.domain.node import observation, preflight, reconcile, record
+from seimigrate.domain.node.actions import (
+    Action,
+    ExecuteIntent,
+    Fence,
+    QueryPod,
+    ReviewAccess,
+    SaveRecord,
+    Stop,
+    TakeOverHold,
+    VerifyHold,
+    Wait,
+)
+from seimigrate.domain.node.observation import AccessReview, HoldStatus, NodeObservation, PodQuery, PodReply
+from seimigrate.domain.node.record import Direction, Intent, IntentKind, Outcome, Record
+from seimigrate.domain.node.rollout import HOLD_PROOF_TTL, RECHECK_INTERVAL
+from seimigrate.domain.plan.plan import Failure, Plan, StageName, Strategy
 from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.objects import copy_json
 from seimigrate.simulation.sidecar import HEALTH_ROUTES
 from seimigrate.simulation.world import SPLIT_IMAGE
+from tests.audit.startable import defects
 from tests.engine.harness import Scene, make_plan
-from tests.judge.startable import defects
 
 
 class Moment(NamedTuple):
     """All that a decision is made from."""
 
     record: Record
-    seen: Seen
+    seen: NodeObservation
     plan: Plan
     now: float
 
     def __repr__(self) -> str:
         """Tell what decides most, since a whole moment fills pages."""
-        view = self.seen
-        there = [name for name in ("seinode", "statefulset", "service", "pod") if getattr(view, name) is not None]
-        labels = seen.labels(view.statefulset)
-        no = f"refused={view.refused}, denied={view.denied}"
-        return f"{self.record}, {there}, {labels}, {view.hold}, {view.answers}, {no}, now={self.now}"
+        observed = self.seen
+        there = [name for name in ("seinode", "statefulset", "service", "pod") if getattr(observed, name) is not None]
+        labels = observation.labels(observed.statefulset)
+        no = f"refused={observed.eviction_blocked}, admission_denial={observed.admission_denial}"
+        return f"{self.record}, {there}, {labels}, {observed.hold}, {observed.replies}, {no}, now={self.now}"
 
 
-PLANS = (make_plan(), make_plan(failure=Failure(node="pause")))
+PLANS = (make_plan(), make_plan(failure=Failure(on_node_failure="pause")))
 MANY = settings(max_examples=settings().max_examples * 10)
 
 
 @contextmanager
 def _recorded(found: list[Moment]) -> Iterator[None]:
-    decide = machine.next_action
+    decide = reconcile.next_action
 
-    def remember(record: Record, view: Seen, plan: Plan, now: float) -> Action:
-        found.append(Moment(record, view, plan, now))
-        return decide(record, view, plan, now)
+    def remember(record: Record, observed: NodeObservation, plan: Plan, now: float) -> Action:
+        found.append(Moment(record, observed, plan, now))
+        return decide(record, observed, plan, now)
 
-    machine.next_action = remember
+    reconcile.next_action = remember
     try:
         yield
     finally:
-        machine.next_action = decide
+        reconcile.next_action = decide
 
 
 def _denies(verb: str) -> Callable[[Request], bool]:
@@ -85,12 +96,12 @@ def moments() -> tuple[Moment, ...]:
         for mode, strategy in (("fullNode", Strategy.STAGED), ("seed", Strategy.MERGED), ("archive", Strategy.MERGED)):
             scene = Scene(mode, strategy)
             scene.apply()
-            scene.back(StageName.READY)
-            scene.back()
+            scene.rollback(StageName.READY)
+            scene.rollback()
             scene.hold()
-            scene.world.swap_controller("new")
+            scene.world.replace_controller("new")
             scene.apply()
-            scene.back()
+            scene.rollback()
         failing = Scene()
         failing.world.settings.broken_images.add(SPLIT_IMAGE)
         failing.apply()
@@ -126,26 +137,26 @@ def _other_record(draw: st.DrawFn, m: Moment) -> Moment:
         "run": st.sampled_from(["run-1", "run-99"]),
         "direction": st.sampled_from(Direction),
         "stage": st.sampled_from(StageName),
-        "back_to": st.one_of(st.none(), st.sampled_from(StageName)),
-        "goal": st.sampled_from([StageName.HOLD, StageName.RELEASE]),
+        "rollback_to": st.one_of(st.none(), st.sampled_from(StageName)),
+        "target_stage": st.sampled_from([StageName.HOLD, StageName.RELEASE]),
         "strategy": st.sampled_from(Strategy),
-        "refused": st.one_of(st.none(), st.just(m.now - 1), st.just(m.now - 700)),
-        "agreed": st.one_of(st.none(), st.just(m.now - 1), st.just(m.now - 500)),
-        "marked": st.one_of(st.none(), st.just(m.now - 1), st.just(m.now - 500)),
+        "eviction_blocked_since": st.one_of(st.none(), st.just(m.now - 1), st.just(m.now - 700)),
+        "agreed_at": st.one_of(st.none(), st.just(m.now - 1), st.just(m.now - 500)),
+        "marked_ready_at": st.one_of(st.none(), st.just(m.now - 1), st.just(m.now - 500)),
         "since": st.sampled_from([m.now, m.now - 100, m.now - 5000]),
-        "attempts": st.integers(0, 4),
+        "mark_ready_attempts": st.integers(0, 4),
         "failure": st.one_of(st.none(), st.just("it failed")),
         "blocked": st.sampled_from([(), ("paused: why",)]),
-        "declined": st.sampled_from(["", "no sign"]),
-        "image": st.just("another:image"),
-        "replaced": st.sampled_from([(), (m.seen.pod_uid,)]),
-        "asked": st.sampled_from([None, *(m.record.changes[:1])]),
+        "disagreement": st.sampled_from(["", "no sign"]),
+        "seid_image": st.just("another:image"),
+        "replaced_pods": st.sampled_from([(), (m.seen.pod_uid,)]),
+        "agreement_probe": st.sampled_from([None, *(m.record.changes[:1])]),
         "intent": st.one_of(st.none(), _among(intents())),
         "changes": st.sampled_from([(), m.record.changes[:3], tuple(c.inverse for c in m.record.changes)]),
         "outcome": st.sampled_from([None, Outcome.PAUSED, Outcome.DONE]),
-        "accepted": st.sampled_from(Acceptance),
+        "accepted_findings": st.sampled_from(AcceptedFindings),
     }
-    for name in ("holds", "held_before", "was_ready", "force", "touched", "lifting"):
+    for name in ("holds", "held_before", "was_ready", "overwrite", "modified", "removing_hold"):
         values[name] = st.booleans()
     name = draw(st.sampled_from(sorted(values)))
     return m._replace(record=replace(m.record, **{name: draw(values[name])}))
@@ -153,7 +164,7 @@ def _other_record(draw: st.DrawFn, m: Moment) -> Moment:
 
 def _other_record_of_another_moment(draw: st.DrawFn, m: Moment) -> Moment:
     other = draw(_among(moments())).record
-    mine = {name: getattr(m.record, name) for name in ("uid", "statefulset_uid", "image", "run")}
+    mine = {name: getattr(m.record, name) for name in ("uid", "statefulset_uid", "seid_image", "run")}
     return m._replace(record=replace(other, **mine) if draw(st.booleans()) else other)
 
 
@@ -161,9 +172,11 @@ def _other_intent(draw: st.DrawFn, m: Moment) -> Moment:
     intent = draw(_among(intents()))
     intent = replace(intent, token=draw(st.sampled_from([m.record.run, "run-0"])), at=draw(_times(m.now)))
     if draw(st.booleans()):
-        intent = replace(intent, pod=m.seen.pod_uid if intent.do is not Do.PATCH else "", evict=draw(st.booleans()))
+        intent = replace(
+            intent, pod=m.seen.pod_uid if intent.kind is not IntentKind.PATCH else "", evict=draw(st.booleans())
+        )
     performed = draw(st.sampled_from([None, intent]))
-    return m._replace(record=replace(m.record, intent=intent), seen=replace(m.seen, performed=performed))
+    return m._replace(record=replace(m.record, intent=intent), seen=replace(m.seen, executed_intent=performed))
 
 
 def _times(now: float) -> st.SearchStrategy[float]:
@@ -262,44 +275,46 @@ BODIES = st.sampled_from(
 
 
 def _other_answers(draw: st.DrawFn, m: Moment) -> Moment:
-    answers = dict(m.seen.answers)
-    for question in draw(st.sets(st.sampled_from(Question), min_size=1)):
+    answers = dict(m.seen.replies)
+    for question in draw(st.sets(st.sampled_from(PodQuery), min_size=1)):
         status = draw(st.sampled_from([None, 200, 401, 403, 404, 500, 503]))
         pod = draw(st.sampled_from([m.seen.pod_uid, "another"]))
-        answers[question] = Answer(pod, draw(_times(m.now)), status, draw(BODIES), reason="" if status else "why")
-    return m._replace(seen=replace(m.seen, answers=answers))
+        answers[question] = PodReply(pod, draw(_times(m.now)), status, draw(BODIES), reason="" if status else "why")
+    return m._replace(seen=replace(m.seen, replies=answers))
 
 
 def _willing_pod(draw: st.DrawFn, m: Moment) -> Moment:
     """A pod that asks to be marked ready, or that answers as the gates want it."""
     asks = draw(st.booleans())
     ready = '[{"type": "mark-ready", "status": "completed"}]'
-    statuses = {Question.HEALTH: 503 if asks else 200, Question.METRICS: 200, Question.ANONYMOUS: 401}
-    answers = {q: Answer(m.seen.pod_uid, m.now, s, "") for q, s in statuses.items()}
-    answers[Question.TASKS] = Answer(m.seen.pod_uid, m.now, 200, ready)
-    return m._replace(seen=replace(m.seen, answers=answers), record=replace(m.record, since=m.now - 100))
+    statuses = {PodQuery.HEALTH: 503 if asks else 200, PodQuery.METRICS: 200, PodQuery.ANONYMOUS: 401}
+    answers = {q: PodReply(m.seen.pod_uid, m.now, s, "") for q, s in statuses.items()}
+    answers[PodQuery.TASKS] = PodReply(m.seen.pod_uid, m.now, 200, ready)
+    return m._replace(seen=replace(m.seen, replies=answers), record=replace(m.record, since=m.now - 100))
 
 
 def _other_hold(draw: st.DrawFn, m: Moment) -> Moment:
     problem = draw(st.sampled_from(["", "", "ValidatingAdmissionPolicy seimigrate-hold is gone"]))
     proven = draw(st.sampled_from([None, m.now, m.now - 1, m.now - 1000]))
-    return m._replace(seen=replace(m.seen, hold=Hold(problem, proven)))
+    return m._replace(seen=replace(m.seen, hold=HoldStatus(problem, proven)))
 
 
 def _other_around(draw: st.DrawFn, m: Moment) -> Moment:
     task = {"metadata": {"name": "t"}, "spec": {"target": {"nodeRef": {"name": m.record.name}}}}
     others: dict[str, Any] = {draw(st.sampled_from(["tasks", "workflows"])): (task,)}
-    around = replace(m.seen.around, **others)
+    around = replace(m.seen.related, **others)
     refused, progress = draw(st.booleans()), draw(_times(m.now))
     denied = draw(st.sampled_from(["", "", "not on Fridays"]))
-    return m._replace(seen=replace(m.seen, around=around, refused=refused, denied=denied, progress=progress))
+    return m._replace(
+        seen=replace(m.seen, related=around, eviction_blocked=refused, admission_denial=denied, progressed_at=progress)
+    )
 
 
 def _other_judgement(draw: st.DrawFn, m: Moment) -> Moment:
-    severities = draw(st.lists(st.sampled_from(Severity), max_size=2))
+    severities = draw(st.lists(st.sampled_from(FindingSeverity), max_size=2))
     policy = tuple(Finding("policy", severity, "NetworkPolicy a/b", "lets in", "narrow it") for severity in severities)
-    judgement = draw(st.sampled_from([None, Judgement(m.now, policy), Judgement(m.now - 100, policy)]))
-    return m._replace(seen=replace(m.seen, judgement=judgement))
+    review = draw(st.sampled_from([None, AccessReview(m.now, policy), AccessReview(m.now - 100, policy)]))
+    return m._replace(seen=replace(m.seen, access_review=review))
 
 
 def _other_time(draw: st.DrawFn, m: Moment) -> Moment:
@@ -342,14 +357,14 @@ def spoiled(draw: st.DrawFn) -> Moment:
 
 def begun(moment: Moment, action: Action) -> Intent | None:
     """The intent that an action writes into the journal."""
-    if not isinstance(action, Note) or action.record.outcome is not None:
+    if not isinstance(action, SaveRecord) or action.record.outcome is not None:
         return None
     return action.record.intent if action.record.intent != moment.record.intent else None
 
 
 def due(moment: Moment, action: Action) -> Intent | None:
     """The intent that an action carries out or begins."""
-    return action.intent if isinstance(action, Perform) else begun(moment, action)
+    return action.intent if isinstance(action, ExecuteIntent) else begun(moment, action)
 
 
 def of_template(intent: Intent | None) -> bool:
@@ -357,27 +372,27 @@ def of_template(intent: Intent | None) -> bool:
 
 
 def proven(moment: Moment) -> bool:
-    at = moment.seen.hold.proven
-    return at is not None and moment.now - at < PROOF_LASTS
+    at = moment.seen.hold.verified_at
+    return at is not None and moment.now - at < HOLD_PROOF_TTL
 
 
-def fresh(moment: Moment, question: Question) -> Answer | None:
-    answer = moment.seen.answer(question)
-    return answer if answer is not None and moment.now - answer.at < RECHECK else None
+def fresh(moment: Moment, query: PodQuery) -> PodReply | None:
+    reply = moment.seen.reply(query)
+    return reply if reply is not None and moment.now - reply.at < RECHECK_INTERVAL else None
 
 
 @MANY
 @given(spoiled())
 def test_never(moment: Moment) -> None:
-    action = machine.next_action(*moment)
+    action = reconcile.next_action(*moment)
     for rule in RULES:
         rule(moment, action)
 
 
 def _only_what_the_journal_holds_is_carried_out(m: Moment, action: Action) -> None:
-    if isinstance(action, Perform):
+    if isinstance(action, ExecuteIntent):
         assert action.intent == m.record.intent
-        assert action.intent != m.seen.performed
+        assert action.intent != m.seen.executed_intent
     if m.record.outcome is not None:
         assert isinstance(action, Stop)
     else:
@@ -403,49 +418,52 @@ def _nothing_moves_without_the_hold(m: Moment, action: Action) -> None:
     intent = due(m, action)
     if intent is None or not m.record.holds:
         return
-    assert not m.seen.hold.problem
-    if of_template(intent) or intent.do is Do.REPLACE:
+    assert not m.seen.hold.error
+    if of_template(intent) or intent.kind is IntentKind.REPLACE:
         assert proven(m)
-    if of_template(intent) and not isinstance(action, Perform):
-        assert seen.frozen(m.seen.statefulset) or any(FREEZE_LABEL in c.path for c in intent.changes)
+    if of_template(intent) and not isinstance(action, ExecuteIntent):
+        assert observation.is_frozen(m.seen.statefulset) or any(FREEZE_LABEL in c.path for c in intent.changes)
 
 
 def _a_pod_is_replaced_with_grace_as_it_was_seen(m: Moment, action: Action) -> None:
     intent = due(m, action)
-    if intent is None or intent.do is not Do.REPLACE:
+    if intent is None or intent.kind is not IntentKind.REPLACE:
         return
     assert m.seen.pod is not None
     assert m.seen.statefulset is not None
     assert intent.grace >= 1
     assert intent.pod == m.seen.pod_uid
-    assert not seen.terminating(m.seen.pod)
-    if isinstance(action, Perform):
-        to, back = m.record.back_to, m.record.direction is Direction.BACK
+    assert not observation.is_terminating(m.seen.pod)
+    if isinstance(action, ExecuteIntent):
+        to, back = m.record.rollback_to, m.record.direction is Direction.ROLLBACK
         for change in m.record.changes:
             if change.kind == "StatefulSet":
                 leaves = back and (to is None or StageName(change.stage).position > to.position)
                 assert (change.state(m.seen.statefulset) is State.AFTER) != leaves
-    if seen.pod_ready(m.seen.pod) and m.record.direction is Direction.FORWARD:
+    if observation.is_ready(m.seen.pod) and m.record.direction is Direction.FORWARD:
         assert intent.evict
 
 
 def _nobody_is_marked_ready_against_an_intent(m: Moment, action: Action) -> None:
     intent = due(m, action)
-    if intent is None or intent.do is not Do.MARK_READY:
+    if intent is None or intent.kind is not IntentKind.MARK_READY:
         return
-    if not isinstance(action, Perform):
+    if not isinstance(action, ExecuteIntent):
         assert m.record.was_ready
     assert intent.pod == m.seen.pod_uid
-    health, listed = fresh(m, Question.HEALTH), fresh(m, Question.TASKS)
+    health, listed = fresh(m, PodQuery.HEALTH), fresh(m, PodQuery.TASKS)
     assert health is not None
     assert health.status == 503
     assert listed is not None
     assert listed.status == 200
-    tasks = seen.tasks(listed)
+    tasks = observation.tasks(listed)
     assert tasks is not None
-    assert not checks.intent_against(tasks)
-    around = m.seen.around
-    assert not [*checks.open_work(around.tasks, m.record.name), *checks.open_work(around.workflows, m.record.name)]
+    assert not preflight.conflicting_task(tasks)
+    around = m.seen.related
+    assert not [
+        *preflight.open_work(around.tasks, m.record.name),
+        *preflight.open_work(around.workflows, m.record.name),
+    ]
 
 
 def _the_owners_wish_goes_first(m: Moment, action: Action) -> None:
@@ -453,33 +471,35 @@ def _the_owners_wish_goes_first(m: Moment, action: Action) -> None:
     another = node is None or node["metadata"]["uid"] != m.record.uid or "deletionTimestamp" in node["metadata"]
     another = another or statefulset is None or statefulset["metadata"]["uid"] != m.record.statefulset_uid
     spec = (node or {}).get("spec", {})
-    wish = m.record.touched and (spec.get("paused") or spec.get("image") != m.record.image)
-    if another or wish or (m.record.holds and m.seen.hold.problem):
-        assert not isinstance(action, (Perform, Ask, ProveHold, Wait))
+    wish = m.record.modified and (spec.get("paused") or spec.get("image") != m.record.seid_image)
+    if another or wish or (m.record.holds and m.seen.hold.error):
+        assert not isinstance(action, (ExecuteIntent, QueryPod, VerifyHold, Wait))
         assert begun(m, action) is None
 
 
 def _what_failed_never_goes_forward_again(m: Moment, action: Action) -> None:
-    if not isinstance(action, Note):
+    if not isinstance(action, SaveRecord):
         return
-    if m.record.direction is Direction.BACK:
-        assert action.record.direction is Direction.BACK
+    if m.record.direction is Direction.ROLLBACK:
+        assert action.record.direction is Direction.ROLLBACK
         assert action.record.failure == m.record.failure
 
 
 def _a_record_stays_its_nodes_and_its_runs(m: Moment, action: Action) -> None:
-    if isinstance(action, Note):
-        for name in ("namespace", "name", "uid", "statefulset_uid", "image", "run", "plan", "strategy", "holds"):
+    if isinstance(action, SaveRecord):
+        for name in ("namespace", "name", "uid", "statefulset_uid", "seid_image", "run", "plan", "strategy", "holds"):
             assert getattr(action.record, name) == getattr(m.record, name)
-        assert set(m.record.replaced) <= set(action.record.replaced)
+        assert set(m.record.replaced_pods) <= set(action.record.replaced_pods)
         assert action.record != m.record, "a note that says nothing new would go on for ever"
         assert record.parse(action.record.to_json()) == action.record
 
 
 def _a_takeover_comes_before_everything_else(m: Moment, action: Action) -> None:
-    tokens = {seen.hold_of(o) for o in (m.seen.statefulset, m.seen.service) if seen.owned_by(o, m.seen.seinode)}
+    tokens = {
+        observation.hold_of(o) for o in (m.seen.statefulset, m.seen.service) if observation.owned_by(o, m.seen.seinode)
+    }
     if m.record.outcome is None and tokens - {None, m.record.run}:
-        assert isinstance(action, Relabel)
+        assert isinstance(action, TakeOverHold)
         assert action.new == m.record.run
     if isinstance(action, Fence):
         assert m.record.intent is not None
@@ -488,13 +508,13 @@ def _a_takeover_comes_before_everything_else(m: Moment, action: Action) -> None:
 
 def _no_node_leaves_the_policy_stage_open(m: Moment, action: Action) -> None:
     forward = m.record.direction is Direction.FORWARD and m.record.stage is StageName.POLICY
-    if not forward or not isinstance(action, Note) or action.record.stage is not StageName.RELEASE:
+    if not forward or not isinstance(action, SaveRecord) or action.record.stage is not StageName.RELEASE:
         return
-    judgement = m.seen.judgement
-    assert judgement is not None and m.now - judgement.at < RECHECK
-    found = {finding.severity for finding in judgement.policy}
-    assert Severity.ERROR not in found or m.record.accepted is Acceptance.FINDINGS
-    assert Severity.UNKNOWN not in found or m.record.accepted is not Acceptance.NOTHING
+    review = m.seen.access_review
+    assert review is not None and m.now - review.at < RECHECK_INTERVAL
+    found = {finding.severity for finding in review.policy}
+    assert FindingSeverity.ERROR not in found or m.record.accepted_findings is AcceptedFindings.VIOLATIONS
+    assert FindingSeverity.UNKNOWN not in found or m.record.accepted_findings is not AcceptedFindings.NOTHING
 
 
 def _waiting_takes_time(m: Moment, action: Action) -> None:
@@ -522,14 +542,14 @@ RULES = (
 def test_the_moments_cover_every_stage_both_ways_and_every_intent() -> None:
     stages = {(m.record.stage, m.record.direction) for m in moments()}
     assert {stage for stage, way in stages if way is Direction.FORWARD} == set(StageName)
-    assert {intent.do for intent in intents()} == set(Do)
+    assert {intent.kind for intent in intents()} == set(IntentKind)
     for moment in moments():
-        action = machine.next_action(*moment)
+        action = reconcile.next_action(*moment)
         for rule in RULES:
             rule(moment, action)
 
 
 def test_the_rules_meet_the_actions_that_they_are_about() -> None:
     """Every kind of action comes from the moments as they were, so no rule holds for want of a case."""
-    kinds = {type(machine.next_action(*moment)) for moment in moments()}
-    assert kinds >= {Note, Perform, Relabel, Ask, Judge, ProveHold, Wait, Stop}
+    kinds = {type(reconcile.next_action(*moment)) for moment in moments()}
+    assert kinds >= {SaveRecord, ExecuteIntent, TakeOverHold, QueryPod, ReviewAccess, VerifyHold, Wait, Stop}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import jsonpatch
 import pytest
 
-from seimigrate.domain import ownership
-from seimigrate.domain.kinds import CONTROLLER_MANAGER, MANAGER, Kind
+from seimigrate.domain.kube import managed_fields
+from seimigrate.domain.kube.kinds import CONTROLLER_MANAGER, MANAGER, Kind
 from tests.domain.objects import captured
 from tests.engine.harness import KEY, NAME, NAMESPACE, Scene
 
@@ -21,17 +21,17 @@ def test_the_controller_owns_what_it_applied_and_we_own_what_we_wrote() -> None:
     patched = scene.world.cluster.patch(
         Kind.STATEFUL_SET, NAMESPACE, NAME, [{"op": "replace", "path": path, "value": "x:1"}]
     )
-    assert ownership.owns(patched, MANAGER, f"{SIDECAR}.image")
-    assert not ownership.owns(patched, CONTROLLER_MANAGER, f"{SIDECAR}.image")
-    assert ownership.owns(patched, CONTROLLER_MANAGER, f"{SIDECAR}.ports[containerPort=7777,protocol=TCP]")
-    assert not ownership.owns(patched, MANAGER, f"{SIDECAR}.ports[containerPort=7777,protocol=TCP]")
-    assert ownership.owns(patched, CONTROLLER_MANAGER, "metadata.labels[sei.io/role]")
+    assert managed_fields.owns(patched, MANAGER, f"{SIDECAR}.image")
+    assert not managed_fields.owns(patched, CONTROLLER_MANAGER, f"{SIDECAR}.image")
+    assert managed_fields.owns(patched, CONTROLLER_MANAGER, f"{SIDECAR}.ports[containerPort=7777,protocol=TCP]")
+    assert not managed_fields.owns(patched, MANAGER, f"{SIDECAR}.ports[containerPort=7777,protocol=TCP]")
+    assert managed_fields.owns(patched, CONTROLLER_MANAGER, "metadata.labels[sei.io/role]")
 
-    operations = ownership.disown(patched, MANAGER)
+    operations = managed_fields.disown(patched, MANAGER)
     left = scene.world.cluster.patch(Kind.STATEFUL_SET, NAMESPACE, NAME, operations)
-    assert not ownership.owns(left, MANAGER, f"{SIDECAR}.image")
+    assert not managed_fields.owns(left, MANAGER, f"{SIDECAR}.image")
     assert left["spec"] == patched["spec"]
-    assert ownership.disown(left, MANAGER) == []
+    assert managed_fields.disown(left, MANAGER) == []
     assert scene.world.statefulset(*KEY) == left
 
 
@@ -39,13 +39,13 @@ def test_disowning_takes_all_of_our_entries_and_nobody_elses() -> None:
     entry = {"manager": MANAGER, "operation": "Update", "fieldsV1": {"f:spec": {}}}
     other = {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:spec": {}}}
     obj = {"metadata": {"managedFields": [entry, other, entry | {"operation": "Apply"}]}}
-    assert jsonpatch.apply_patch(obj, ownership.disown(obj, MANAGER))["metadata"]["managedFields"] == [other]
+    assert jsonpatch.apply_patch(obj, managed_fields.disown(obj, MANAGER))["metadata"]["managedFields"] == [other]
 
 
 def test_an_entry_that_has_moved_makes_the_patch_fail() -> None:
     mine = {"manager": MANAGER, "fieldsV1": {}}
     other = {"manager": "kubectl", "fieldsV1": {}}
-    operations = ownership.disown({"metadata": {"managedFields": [other, mine]}}, MANAGER)
+    operations = managed_fields.disown({"metadata": {"managedFields": [other, mine]}}, MANAGER)
     with pytest.raises(jsonpatch.JsonPatchTestFailed):
         jsonpatch.apply_patch({"metadata": {"managedFields": [mine, other]}}, operations)
 
@@ -56,5 +56,5 @@ def test_on_a_captured_object_the_controller_owns_what_the_cutover_takes(name: s
         pytest.skip("the captured objects are not there")
     statefulset = dict(captured())[name].statefulset
     for path in (f"{SIDECAR}.image", "spec.template.spec.containers[name=seid].args[*=/dev/tcp/localhost/]"):
-        assert ownership.owns(statefulset, CONTROLLER_MANAGER, path)
-        assert not ownership.owns(statefulset, MANAGER, path)
+        assert managed_fields.owns(statefulset, CONTROLLER_MANAGER, path)
+        assert not managed_fields.owns(statefulset, MANAGER, path)

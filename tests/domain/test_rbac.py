@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from seimigrate.domain import rbac
-from seimigrate.domain.kinds import Object
-from seimigrate.domain.rbac import Rules
+from seimigrate.domain.kube.kinds import Object
+from seimigrate.domain.verify import rbac
+from seimigrate.domain.verify.rbac import Rules
 
 CREATE = {"apiGroups": ["sei.io"], "resources": ["seinodetasks"], "verbs": ["create"]}
 EVERYTHING = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
@@ -32,7 +32,7 @@ def binding(*subjects: Object, to: str = "r", namespace: str = "", kind: str = "
 
 
 def found(rules: Rules, *expected: str) -> list[tuple[str, str]]:
-    return [(each.code, each.what.split()[1]) for each in rbac.findings(rules, [("sei", "node-0")], expected)]
+    return [(each.code, each.message.split()[1]) for each in rbac.findings(rules, [("sei", "node-0")], expected)]
 
 
 def of(a_role: Object, a_binding: Object, *more: Object) -> Rules:
@@ -80,7 +80,7 @@ def test_aggregation_is_followed_and_named() -> None:
     edit = role(name="edit", aggregationRule=chosen)
     rules = of(edit, binding(ROBOT, to="edit", namespace="sei"), part)
     [finding] = rbac.findings(rules, [("sei", "node-0")], ())
-    assert finding.where == "roleRef ClusterRole edit, into which task-editor is aggregated"
+    assert finding.field == "roleRef ClusterRole edit, into which task-editor is aggregated"
     apart = role(CREATE, name="task-editor", labels={"to-edit": "false"})
     assert found(of(edit, binding(ROBOT, to="edit", namespace="sei"), apart)) == []
 
@@ -90,8 +90,8 @@ def test_aggregation_is_followed_and_named() -> None:
 )
 def test_everybody_is_open_even_with_every_right(group: str) -> None:
     everybody = {"kind": "Group", "name": group}
-    assert found(of(role(CREATE), binding(everybody))) == [("tasks-open", f"group:{group}")]
-    assert found(of(role(EVERYTHING), binding(everybody))) == [("tasks-open", f"group:{group}")]
+    assert found(of(role(CREATE), binding(everybody))) == [("tasks-creatable-by-anyone", f"group:{group}")]
+    assert found(of(role(EVERYTHING), binding(everybody))) == [("tasks-creatable-by-anyone", f"group:{group}")]
 
 
 def test_administrators_are_told_and_masters_are_expected() -> None:

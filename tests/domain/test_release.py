@@ -7,27 +7,27 @@ from typing import Any
 
 import pytest
 
-from seimigrate.domain import releasing
-from seimigrate.domain.actions import Wait
-from seimigrate.domain.changes import Change
-from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, MANAGER, Object
-from seimigrate.domain.plan import StageName, Strategy
-from seimigrate.domain.record import Direction, Do, Outcome, Record
-from seimigrate.domain.rollout import RECHECK, Situation
-from seimigrate.domain.seen import Seen
-from seimigrate.domain.transforms import outlook
+from seimigrate.domain.kube.changes import Change
+from seimigrate.domain.kube.kinds import FREEZE_LABEL, HOLD_LABEL, MANAGER, Object
+from seimigrate.domain.node import release
+from seimigrate.domain.node.actions import Wait
+from seimigrate.domain.node.observation import NodeObservation
+from seimigrate.domain.node.record import Direction, IntentKind, Outcome, Record
+from seimigrate.domain.node.rollout import RECHECK_INTERVAL, NodeContext
+from seimigrate.domain.node.transforms import pending_changes
+from seimigrate.domain.plan.plan import StageName, Strategy
 from tests.domain.actions import intended, noted
 from tests.domain.objects import SPLIT_IMAGE, container, rendered
 from tests.engine.harness import make_plan
 
 NOW = 1_800_000_000.0
 PLAN = make_plan()
-AGREEMENT, SETTLE, GATE = PLAN.release.agreement, PLAN.release.settle, PLAN.deadlines.gate
+AGREEMENT, SETTLE, GATE = PLAN.release.agreement_timeout, PLAN.release.stabilization, PLAN.deadlines.response
 RECORD = Record("sei", "node-0", "u-1", "s-1", "sei:v6", "r1", "", Strategy.STAGED, NOW, stage=StageName.RELEASE)
-BACK = replace(RECORD, direction=Direction.BACK)
+BACK = replace(RECORD, direction=Direction.ROLLBACK)
 
 
-def situation(now: float = NOW, record: Record = RECORD, **parts: Any) -> Situation:
+def situation(now: float = NOW, record: Record = RECORD, **parts: Any) -> NodeContext:
     """A node in the new shape, held, ready, and as its controller reports it when all is well."""
     node = rendered(image=SPLIT_IMAGE, generation="new")
     labels = node.statefulset["metadata"]["labels"] | {HOLD_LABEL: "r1"} | parts.pop("labels", {})
@@ -46,15 +46,15 @@ def situation(now: float = NOW, record: Record = RECORD, **parts: Any) -> Situat
         "pod": pod,
     }
     plan = parts.pop("plan", PLAN)
-    return Situation(record, Seen(**(whole | parts)), plan, now)
+    return NodeContext(record, NodeObservation(**(whole | parts)), plan, now)
 
 
 def reported(**parts: Any) -> Object:
     """The SeiNode with another condition, or another image in its spec or status."""
-    at = situation()
-    assert at.seen.seinode is not None
-    status: Object = at.seen.seinode["status"]
-    node: Object = at.seen.seinode | {"status": status | parts.pop("status", {})}
+    ctx = situation()
+    assert ctx.observed.seinode is not None
+    status: Object = ctx.observed.seinode["status"]
+    node: Object = ctx.observed.seinode | {"status": status | parts.pop("status", {})}
     return node | {"spec": node["spec"] | parts.pop("spec", {}), "metadata": node["metadata"] | parts}
 
 
@@ -62,107 +62,111 @@ def reported(**parts: Any) -> Object:
 
 
 def test_a_frozen_node_is_thawed_first() -> None:
-    intent = intended(releasing.release(situation(labels={FREEZE_LABEL: "moving"})))
+    intent = intended(release.release(situation(labels={FREEZE_LABEL: "moving"})))
     [change] = intent.changes
     assert (change.path, change.before, change.after) == (f"metadata.labels[{FREEZE_LABEL}]", "moving", None)
 
 
 def test_a_node_that_was_never_held_asks_nobody() -> None:
-    assert noted(releasing.release(situation(record=replace(RECORD, holds=False)))).lifting
+    assert noted(release.release(situation(record=replace(RECORD, holds=False)))).removing_hold
 
 
 def test_what_the_controller_declined_or_the_plan_forbids_stays_held() -> None:
-    declined = noted(releasing.release(situation(record=replace(RECORD, declined="no sign"))))
+    declined = noted(release.release(situation(record=replace(RECORD, disagreement="no sign"))))
     assert (declined.outcome, declined.reason) == (Outcome.DONE_HELD, "no sign")
-    back = noted(releasing.release(situation(record=replace(BACK, declined="no sign"))))
+    back = noted(release.release(situation(record=replace(BACK, disagreement="no sign"))))
     assert back.outcome is Outcome.ROLLED_BACK_HELD
-    never = PLAN.model_copy(update={"release": PLAN.release.model_copy(update={"agreement": 0})})
-    assert noted(releasing.release(situation(plan=never))).outcome is Outcome.DONE_HELD
+    never = PLAN.model_copy(update={"release": PLAN.release.model_copy(update={"agreement_timeout": 0})})
+    assert noted(release.release(situation(plan=never))).outcome is Outcome.DONE_HELD
 
 
 def test_nobody_is_asked_to_agree_with_what_somebody_else_changed() -> None:
-    assert releasing.release(situation(observed=1)) == Wait("the StatefulSet controller to see the template", GATE)
-    stale = noted(releasing.release(situation(revision="old")))
+    assert release.release(situation(observed=1)) == Wait("the StatefulSet controller to see the template", GATE)
+    stale = noted(release.release(situation(revision="old")))
     assert stale.outcome is Outcome.DONE_HELD
     ours = replace(RECORD, changes=(Change("expose", "StatefulSet", "spec.replicas", 5, 6),))
-    edited = noted(releasing.release(situation(record=ours)))
+    edited = noted(release.release(situation(record=ours)))
     assert (edited.outcome, "spec.replicas" in edited.reason) == (Outcome.DONE_HELD, True)
-    assert intended(releasing.release(situation(record=BACK, revision="old"))).do is Do.PATCH, "back it is asked"
-    gone = noted(releasing.release(situation(pod=None)))
+    assert intended(release.release(situation(record=BACK, revision="old"))).kind is IntentKind.PATCH, (
+        "back it is asked"
+    )
+    gone = noted(release.release(situation(pod=None)))
     assert gone.intent is not None
 
 
 def test_a_node_whose_owner_wants_another_sidecar_stays_held() -> None:
-    other = noted(releasing.release(situation(seinode=reported(spec={"sidecar": {"image": "other:v1"}}))))
+    other = noted(release.release(situation(seinode=reported(spec={"sidecar": {"image": "other:v1"}}))))
     assert other.outcome is Outcome.DONE_HELD
     assert "other:v1" in other.reason
     assert SPLIT_IMAGE in other.reason
-    same = releasing.release(situation(seinode=reported(spec={"sidecar": {"image": SPLIT_IMAGE}})))
+    same = release.release(situation(seinode=reported(spec={"sidecar": {"image": SPLIT_IMAGE}})))
     assert noted(same).intent is not None
     child = reported(spec={"sidecar": {"image": "other:v1"}}, ownerReferences=[{"kind": "SeiNetwork", "name": "net"}])
-    assert "SeiNetwork sei/net" in noted(releasing.release(situation(seinode=child))).reason
+    assert "SeiNetwork sei/net" in noted(release.release(situation(seinode=child))).reason
 
 
 # Asking.
 
 
 def test_the_controller_is_asked_with_a_label_of_its_own() -> None:
-    record = noted(releasing.release(situation()))
-    assert record.asked is not None
+    record = noted(release.release(situation()))
+    assert record.agreement_probe is not None
     assert record.intent is not None
-    assert record.intent.changes == (record.asked,)
-    assert record.asked.before != record.asked.after
-    assert len(str(record.asked.after)) <= 63
+    assert record.intent.changes == (record.agreement_probe,)
+    assert record.agreement_probe.before != record.agreement_probe.after
+    assert len(str(record.agreement_probe.after)) <= 63
     labels = situation().statefulset["metadata"]["labels"]
-    assert record.asked.path in [f"metadata.labels[{name}]" for name in labels if name.startswith("sei.io/")]
+    assert record.agreement_probe.path in [f"metadata.labels[{name}]" for name in labels if name.startswith("sei.io/")]
     bare = situation()
     without = bare.statefulset | {"metadata": bare.statefulset["metadata"] | {"labels": {HOLD_LABEL: "r1"}}}
-    assert noted(releasing.release(situation(statefulset=without))).outcome is Outcome.DONE_HELD
+    assert noted(release.release(situation(statefulset=without))).outcome is Outcome.DONE_HELD
 
 
 ASKED = Change("release", "StatefulSet", "metadata.labels[sei.io/role]", "node", "node-seimigrate-asks")
-WAITING = replace(RECORD, asked=ASKED)
+WAITING = replace(RECORD, agreement_probe=ASKED)
 
 
 def test_a_label_that_came_back_is_the_controllers_word() -> None:
-    restored = noted(releasing.release(situation(NOW + 2, WAITING, labels={"sei.io/role": "node"})))
-    assert (restored.agreed, restored.asked, restored.since) == (NOW + 2, None, NOW + 2)
+    restored = noted(release.release(situation(NOW + 2, WAITING, labels={"sei.io/role": "node"})))
+    assert (restored.agreed_at, restored.agreement_probe, restored.since) == (NOW + 2, None, NOW + 2)
 
 
 @pytest.mark.parametrize("label", ["node-seimigrate-asks", "something-else"])
 def test_a_label_that_does_not_come_back_in_time_is_none(label: str) -> None:
-    early = releasing.release(situation(NOW + AGREEMENT - 0.1, WAITING, labels={"sei.io/role": label}))
-    late = noted(releasing.release(situation(NOW + AGREEMENT, WAITING, labels={"sei.io/role": label})))
+    early = release.release(situation(NOW + AGREEMENT - 0.1, WAITING, labels={"sei.io/role": label}))
+    late = noted(release.release(situation(NOW + AGREEMENT, WAITING, labels={"sei.io/role": label})))
     if label == ASKED.after:
         assert early == Wait("a sign that the controller agrees", AGREEMENT)
         assert late.intent is not None
         assert late.intent.changes == (ASKED.inverse,)
     else:
-        assert noted(early).declined
+        assert noted(early).disagreement
         assert late.intent is not None
         assert late.intent.changes == ()
-    assert (bool(late.declined), late.asked) == (True, None)
+    assert (bool(late.disagreement), late.agreement_probe) == (True, None)
 
 
 def test_it_is_said_what_the_controller_wrote_otherwise() -> None:
     image = "spec.template.spec.initContainers[name=sei-sidecar].image"
     ours = (Change("expose", "StatefulSet", image, "sei:old", SPLIT_IMAGE),)
-    at = situation(NOW + AGREEMENT, replace(WAITING, changes=ours), labels={"sei.io/role": ASKED.after})
-    assert noted(releasing._ask(at)).declined.endswith("sei-sidecar: image")
-    added = replace(at, record=replace(WAITING, changes=(replace(ours[0], before=None),)))
-    assert "otherwise" not in noted(releasing._ask(added)).declined
-    back = replace(at, record=replace(at.record, direction=Direction.BACK))
-    assert "otherwise" not in noted(releasing._ask(back)).declined
+    ctx = situation(NOW + AGREEMENT, replace(WAITING, changes=ours), labels={"sei.io/role": ASKED.after})
+    assert noted(release._probe_agreement(ctx)).disagreement.endswith("sei-sidecar: image")
+    added = replace(ctx, record=replace(WAITING, changes=(replace(ours[0], before=None),)))
+    assert "otherwise" not in noted(release._probe_agreement(added)).disagreement
+    back = replace(ctx, record=replace(ctx.record, direction=Direction.ROLLBACK))
+    assert "otherwise" not in noted(release._probe_agreement(back)).disagreement
 
 
 # Two polls.
 
-AGREED = replace(RECORD, agreed=NOW)
+AGREED = replace(RECORD, agreed_at=NOW)
 
 
 def test_after_two_polls_without_a_doubt_it_is_handed_back() -> None:
-    assert releasing.release(situation(NOW + SETTLE - 0.1, AGREED)) == Wait("two polls of the controller", RECHECK)
-    assert noted(releasing.release(situation(NOW + SETTLE, AGREED))).lifting
+    assert release.release(situation(NOW + SETTLE - 0.1, AGREED)) == Wait(
+        "two polls of the controller", RECHECK_INTERVAL
+    )
+    assert noted(release.release(situation(NOW + SETTLE, AGREED))).removing_hold
 
 
 def condition(name: str, status: str, **more: str) -> list[Object]:
@@ -189,56 +193,59 @@ def condition(name: str, status: str, **more: str) -> list[Object]:
     ],
 )
 def test_a_doubt_is_waited_for_and_then_the_node_stays_held(parts: dict[str, Any], word: str) -> None:
-    waits = releasing.release(situation(NOW + SETTLE + GATE - 0.1, AGREED, **parts))
+    waits = release.release(situation(NOW + SETTLE + GATE - 0.1, AGREED, **parts))
     assert isinstance(waits, Wait)
-    assert (word in waits.reason, waits.seconds) == (True, RECHECK)
-    held = noted(releasing.release(situation(NOW + SETTLE + GATE, AGREED, **parts)))
+    assert (word in waits.reason, waits.seconds) == (True, RECHECK_INTERVAL)
+    held = noted(release.release(situation(NOW + SETTLE + GATE, AGREED, **parts)))
     assert (held.outcome, word in held.reason) == (Outcome.DONE_HELD, True)
 
 
 # Lifting.
 
-LIFTING = replace(RECORD, lifting=True)
+LIFTING = replace(RECORD, removing_hold=True)
 
 
 def test_the_labels_and_our_entries_come_off_the_service_first() -> None:
-    at = situation(record=LIFTING, labels={FREEZE_LABEL: "moving"})
+    ctx = situation(record=LIFTING, labels={FREEZE_LABEL: "moving"})
     service = rendered(generation="new").service
     held = service | {"metadata": service["metadata"] | {"labels": {HOLD_LABEL: "r1"}}}
-    first = intended(releasing.release(replace(at, seen=replace(at.seen, service=held))))
-    assert (first.kind, first.disown, [change.before for change in first.changes]) == ("Service", True, ["r1"])
-    second = intended(releasing.release(at))
-    assert (second.kind, [change.before for change in second.changes]) == ("StatefulSet", ["moving", "r1"])
+    first = intended(release.release(replace(ctx, observed=replace(ctx.observed, service=held))))
+    assert (first.object_kind, first.disown, [change.before for change in first.changes]) == ("Service", True, ["r1"])
+    second = intended(release.release(ctx))
+    assert (second.object_kind, [change.before for change in second.changes]) == ("StatefulSet", ["moving", "r1"])
     mine = service | {"metadata": service["metadata"] | {"managedFields": [{"manager": MANAGER}]}}
-    third = intended(releasing.release(replace(at, seen=replace(at.seen, service=mine))))
-    assert (third.kind, third.changes, third.disown) == ("Service", (), True)
+    third = intended(release.release(replace(ctx, observed=replace(ctx.observed, service=mine))))
+    assert (third.object_kind, third.changes, third.disown) == ("Service", (), True)
 
 
 def lifted(record: Record = LIFTING, **parts: Any) -> Record:
-    at = situation(record=record, **parts)
-    metadata = at.statefulset["metadata"]
+    ctx = situation(record=record, **parts)
+    metadata = ctx.statefulset["metadata"]
     bare = {name: value for name, value in metadata["labels"].items() if not name.startswith("seimigrate.")}
     return noted(
-        releasing.release(
-            replace(at, seen=replace(at.seen, statefulset=at.statefulset | {"metadata": metadata | {"labels": bare}}))
+        release.release(
+            replace(
+                ctx,
+                observed=replace(ctx.observed, statefulset=ctx.statefulset | {"metadata": metadata | {"labels": bare}}),
+            )
         )
     )
 
 
 def test_what_has_nothing_of_ours_any_more_has_come_to_its_end() -> None:
-    at = situation(record=LIFTING)
-    assert outlook(at.statefulset, at.seen.service or {}, PLAN, SPLIT_IMAGE).changes == ()
+    ctx = situation(record=LIFTING)
+    assert pending_changes(ctx.statefulset, ctx.observed.service or {}, PLAN, SPLIT_IMAGE).changes == ()
     assert lifted().outcome is Outcome.DONE
-    assert lifted(replace(LIFTING, direction=Direction.BACK, failure="why")).reason == "why"
-    assert lifted(replace(LIFTING, direction=Direction.BACK)).outcome is Outcome.ROLLED_BACK
-    blocked = lifted(replace(LIFTING, direction=Direction.BACK, blocked=("one", "two")))
+    assert lifted(replace(LIFTING, direction=Direction.ROLLBACK, failure="why")).reason == "why"
+    assert lifted(replace(LIFTING, direction=Direction.ROLLBACK)).outcome is Outcome.ROLLED_BACK
+    blocked = lifted(replace(LIFTING, direction=Direction.ROLLBACK, blocked=("one", "two")))
     assert (blocked.outcome, blocked.reason) == (Outcome.BLOCKED, "one; two")
 
 
 def test_what_the_controller_took_back_after_the_release_is_a_failure() -> None:
-    at = situation(record=LIFTING)
+    ctx = situation(record=LIFTING)
     taken = rendered(image=SPLIT_IMAGE, generation="new").statefulset
     container(taken, "kube-rbac-proxy")["args"].append("--ignore-paths=/v0/healthz,/v0/metrics")
-    failed = noted(releasing.release(replace(at, seen=replace(at.seen, statefulset=taken))))
+    failed = noted(release.release(replace(ctx, observed=replace(ctx.observed, statefulset=taken))))
     assert failed.outcome is Outcome.FAILED
     assert "kube-rbac-proxy" in failed.reason

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seimigrate.domain import changes as changing
-from seimigrate.domain import shapes, transforms
-from seimigrate.domain.changes import Change
-from seimigrate.domain.kinds import Object
-from seimigrate.domain.plan import Plan, StageName
-from seimigrate.domain.shapes import Shape
+from seimigrate.domain.kube import changes as changing
+from seimigrate.domain.kube.changes import Change
+from seimigrate.domain.kube.kinds import Object
+from seimigrate.domain.node import shapes, transforms
+from seimigrate.domain.node.shapes import Shape
+from seimigrate.domain.plan.plan import Plan, StageName
 from seimigrate.simulation.objects import copy_json
 from seimigrate.simulation.sidecar import HEALTH_ROUTES
+from tests.audit.startable import defects
 from tests.domain.objects import (
     CAPTURED,
     SPLIT_IMAGE,
@@ -28,7 +29,6 @@ from tests.domain.objects import (
     rendered,
     template,
 )
-from tests.judge.startable import defects
 
 NODES = dict(all_nodes())
 PUBLIC = (9100, 9199)
@@ -36,8 +36,8 @@ EVERY_NODE = pytest.mark.parametrize("name", NODES)
 EVERY_PUBLIC = pytest.mark.parametrize("public", PUBLIC)
 
 
-def outlook(node: Node, plan: Plan) -> transforms.Outlook:
-    return transforms.outlook(node.statefulset, node.service, plan, SPLIT_IMAGE)
+def outlook(node: Node, plan: Plan) -> transforms.PendingChanges:
+    return transforms.pending_changes(node.statefulset, node.service, plan, SPLIT_IMAGE)
 
 
 def after(node: Node, changes: list[Change] | tuple[Change, ...]) -> Node:
@@ -132,7 +132,7 @@ def test_every_template_that_is_written_on_the_way_can_start(name: str, data: st
     for _, batch in batches:
         current = after(current, batch)
         assert not starts(current.statefulset, plan)
-        assert not transforms.obstacles(current.statefulset, plan.parameters)
+        assert not transforms.start_blockers(current.statefulset, plan.parameters)
 
 
 @given(name=st.sampled_from(sorted(NODES)), data=st.data())
@@ -141,7 +141,7 @@ def test_the_machines_reading_and_the_judges_agree_on_what_can_start(name: str, 
     ahead = outlook(node, plan)
     chosen = data.draw(st.sets(st.sampled_from(range(len(ahead.changes)))))
     some = after(node, [change for i, change in enumerate(ahead.changes) if i in chosen]).statefulset
-    assert bool(starts(some, plan)) == bool(transforms.obstacles(some, plan.parameters))
+    assert bool(starts(some, plan)) == bool(transforms.start_blockers(some, plan.parameters))
 
 
 def test_a_node_whose_image_splits_already_is_exposed_and_moved_in_one_write() -> None:
@@ -177,7 +177,7 @@ def test_a_probe_that_names_its_port_is_moved_too() -> None:
     node, plan = copied(rendered()), plan_of()
     _named_probe(node)
     assert shape(node.statefulset, plan) is Shape.SHARED
-    assert not transforms.obstacles(node.statefulset, plan.parameters)
+    assert not transforms.start_blockers(node.statefulset, plan.parameters)
     ahead = outlook(node, plan)
     assert not ahead.problems
     done = after(node, ahead.changes)
@@ -272,10 +272,10 @@ def test_what_does_not_fit_is_told_and_the_rest_is_still_shown(spoil: Callable[[
 def test_without_one_of_its_containers_it_is_no_node(name: str) -> None:
     node, plan = copied(rendered()), plan_of()
     container(node.statefulset, name)["name"] = "other"
-    with pytest.raises(shapes.NotWired, match=name):
+    with pytest.raises(shapes.NotASeiNodePod, match=name):
         shapes.read(template(node.statefulset), plan.parameters)
     assert any(name in problem for problem in outlook(node, plan).problems)
-    assert transforms.obstacles(node.statefulset, plan.parameters)
+    assert transforms.start_blockers(node.statefulset, plan.parameters)
 
 
 def test_a_port_that_is_there_under_another_name_is_left_as_it_is() -> None:
@@ -296,4 +296,4 @@ def test_two_arguments_of_ignored_paths_count_as_ignored() -> None:
     wiring = shapes.read(template(node.statefulset), plan.parameters)
     assert wiring.ignored == set(HEALTH_ROUTES)
     assert not wiring.enforced
-    assert not wiring.obstacles()
+    assert not wiring.start_blockers()

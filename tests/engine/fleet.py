@@ -6,24 +6,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from seimigrate.domain.beginning import Options
-from seimigrate.domain.finding import Acceptance
+from seimigrate.domain.findings import AcceptedFindings
+from seimigrate.domain.fleet.actions import FleetAction, StartNodes
 from seimigrate.domain.fleet.campaign import Campaign
-from seimigrate.domain.fleet.picture import Picture
-from seimigrate.domain.fleet.settings import Canary, Fleet, MaxUnavailable
-from seimigrate.domain.fleet.steps import Start, Step
-from seimigrate.domain.fleet.wishes import Wish, Word
-from seimigrate.domain.kinds import HOLD_LABEL, JOURNAL_PREFIX, SYSTEM_NAMESPACE, Kind
-from seimigrate.domain.plan import Failure, Plan, Strategy
-from seimigrate.domain.record import Outcome, Record
-from seimigrate.domain.shapes import Shape
-from seimigrate.domain.shapes import read as read_shape
-from seimigrate.engine import brake
-from seimigrate.engine.hold import HoldKeeper, find_accounts
+from seimigrate.domain.fleet.control import ControlCommand, ControlRequest
+from seimigrate.domain.fleet.observation import FleetObservation
+from seimigrate.domain.kube.kinds import HOLD_LABEL, JOURNAL_PREFIX, SYSTEM_NAMESPACE, Kind
+from seimigrate.domain.node.record import Outcome, Record
+from seimigrate.domain.node.shapes import Shape
+from seimigrate.domain.node.shapes import read as read_shape
+from seimigrate.domain.node.start import StartOptions
+from seimigrate.domain.plan.fleet import Canary, Fleet, MaxUnavailable
+from seimigrate.domain.plan.plan import Failure, Plan, Strategy
+from seimigrate.engine import run_control
+from seimigrate.engine.hold import HoldManager, find_accounts
 from seimigrate.engine.journal import RunJournal, read
+from seimigrate.engine.node_worker import Ports
 from seimigrate.engine.results import Result
-from seimigrate.engine.run import Company, Run
-from seimigrate.engine.runner import Ports
+from seimigrate.engine.run import Run, RunServices
 from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.objects import condition, labels_of
 from seimigrate.simulation.world import World
@@ -41,7 +41,7 @@ def fleet_plan(
     plan = make_plan()
     parts: dict[str, Any] = {
         "fleet": Fleet(canary=Canary(soak=soak, **canary), waves=waves, max_unavailable=MaxUnavailable(fleet=at_once)),
-        "release": plan.release.model_copy(update={"agreement": 5.0, "settle": 5.0}),
+        "release": plan.release.model_copy(update={"agreement_timeout": 5.0, "stabilization": 5.0}),
         "failure": failure or Failure(),
     }
     return plan.model_copy(update=parts)
@@ -56,7 +56,7 @@ class Ships:
     controller: str = "old"
     started: list[str] = field(default_factory=list)
     most_down: int = 0
-    on_step: Callable[[Campaign, Step, Picture], None] | None = None
+    on_step: Callable[[Campaign, FleetAction, FleetObservation], None] | None = None
 
     def __post_init__(self) -> None:
         self.world = World(controller=self.controller)
@@ -108,15 +108,19 @@ class Ships:
         """Give a run as a new process would make it."""
         self._locks.append(self._locks[-1].take_over())
         lock, world = self._locks[-1], self.world
-        settings: dict[str, Any] = {"ways": WAYS, "strategy": Strategy.MIXED, "accepted": Acceptance.FINDINGS}
+        settings: dict[str, Any] = {
+            "runbooks": WAYS,
+            "strategy": Strategy.MIXED,
+            "accepted_findings": AcceptedFindings.VIOLATIONS,
+        }
         return Run(
-            Ports(world.cluster, world.view, world.pods, lock, world.clock),
+            Ports(world.cluster, world.cache, world.pods, lock, world.clock),
             self.plan,
-            HoldKeeper(world.cluster, world.view, find_accounts(world.view.list(Kind.DEPLOYMENT), None)),
-            Options(run=lock.token, **(settings | options)),
+            HoldManager(world.cluster, world.cache, find_accounts(world.cache.list(Kind.DEPLOYMENT), None)),
+            StartOptions(run=lock.token, **(settings | options)),
             "test",
             lambda record, action: None,
-            Company(told=self._told),
+            RunServices(listener=self._told),
         )
 
     def apply(self, **options: Any) -> dict[str, Result]:
@@ -124,25 +128,25 @@ class Ships:
         run.start("apply")
         return {result.name: result for result in run.apply(self.keys)}
 
-    def back(self, **options: Any) -> dict[str, Outcome | None]:
+    def rollback(self, **options: Any) -> dict[str, Outcome | None]:
         run = self.process(**options)
         run.start("rollback")
-        return {result.name: result.outcome for result in run.back(self.keys, None)}
+        return {result.name: result.outcome for result in run.rollback(self.keys, None)}
 
     def outcomes(self, **options: Any) -> dict[str, Outcome | None]:
         return {name: result.outcome for name, result in self.apply(**options).items()}
 
-    def _told(self, campaign: Campaign, step: Step, at: Picture) -> None:
-        if isinstance(step, Start):
+    def _told(self, campaign: Campaign, step: FleetAction, fleet: FleetObservation) -> None:
+        if isinstance(step, StartNodes):
             self.started += [key.partition("/")[2] for key in step.keys]
         if self.on_step is not None:
-            self.on_step(campaign, step, at)
+            self.on_step(campaign, step, fleet)
 
-    def wish(self, word: Word, node: str = "", *, rollback: bool = False) -> None:
+    def wish(self, command: ControlCommand, node: str = "", *, rollback: bool = False) -> None:
         """Leave a wish for the live run, as a person's command does."""
         key = f"{SEI}/{node}" if node else ""
-        wish = Wish(f"{word}-{node}", word, "ann", self._locks[-1].token, key, rollback)
-        brake._change(self.world.cluster, lambda board: brake._with(board, wish))
+        request = ControlRequest(f"{command}-{node}", command, "ann", self._locks[-1].token, key, rollback)
+        run_control._change(self.world.cluster, lambda board: run_control._with_request(board, request))
 
     # Dying, and what must never be.
 

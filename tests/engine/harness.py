@@ -10,26 +10,34 @@ from threading import Lock as ThreadLock
 from threading import RLock
 from typing import Any
 
-from seimigrate.domain.actions import Action
-from seimigrate.domain.beginning import Options
-from seimigrate.domain.finding import Acceptance
-from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, JOURNAL_PREFIX, MANAGER, SYSTEM_NAMESPACE, Kind, Object
-from seimigrate.domain.plan import Plan, StageName, Strategy
-from seimigrate.domain.record import Record
-from seimigrate.domain.shapes import Shape
-from seimigrate.domain.shapes import read as read_shape
-from seimigrate.domain.steps import Ways
-from seimigrate.engine.hold import HoldKeeper, find_accounts
+from seimigrate.domain.findings import AcceptedFindings
+from seimigrate.domain.kube.kinds import (
+    FREEZE_LABEL,
+    HOLD_LABEL,
+    JOURNAL_PREFIX,
+    MANAGER,
+    SYSTEM_NAMESPACE,
+    Kind,
+    Object,
+)
+from seimigrate.domain.node.actions import Action
+from seimigrate.domain.node.record import Record
+from seimigrate.domain.node.shapes import Shape
+from seimigrate.domain.node.shapes import read as read_shape
+from seimigrate.domain.node.start import StartOptions
+from seimigrate.domain.plan.plan import Plan, StageName, Strategy
+from seimigrate.domain.plan.rollback_steps import RollbackRunbooks
+from seimigrate.engine.hold import HoldManager, find_accounts
 from seimigrate.engine.journal import read
-from seimigrate.engine.ports import Lock, View
+from seimigrate.engine.node_worker import Ports
+from seimigrate.engine.ports import Lock, ObjectCache
 from seimigrate.engine.results import Result
 from seimigrate.engine.run import Run
-from seimigrate.engine.runner import Ports
 from seimigrate.planfile import load_plan
 from seimigrate.resources import plans_dir
 from seimigrate.runbook import read_runbooks
 from seimigrate.simulation.cluster import Request
-from seimigrate.simulation.locks import MemoryLock
+from seimigrate.simulation.locks import FakeLock
 from seimigrate.simulation.objects import CONTROLLER_USER, condition, copy_json, labels_of
 from seimigrate.simulation.world import SPLIT_IMAGE, World
 from tests.engine.watchdog import WRITES, Interrupted, Watchdog
@@ -40,9 +48,12 @@ STRATEGIES = (Strategy.STAGED, Strategy.MERGED)
 MODES = ("fullNode", "archive", "replayer", "validator", "seed")
 
 _TEXT = (plans_dir() / "split-listeners.yaml").read_text()
-_SPLITS = (f'sidecars.accepted=[{{digest: "{SPLIT_IMAGE.partition("@")[2]}"}}]', f"sidecars.image={SPLIT_IMAGE}")
+_SPLITS = (
+    f'sidecars.supported=[{{digest: "{SPLIT_IMAGE.partition("@")[2]}"}}]',
+    f"sidecars.image={SPLIT_IMAGE}",
+)
 
-WAYS = read_runbooks(None).ways
+WAYS = read_runbooks(None).rollback_runbooks
 """The ways back that the project's own runbooks bind."""
 
 Interrupt = Callable[[Record, Action], bool]
@@ -77,7 +88,7 @@ class Scene:
         self.service_before = copy_json(self.service["spec"])
         self.seen: list[tuple[Record, Action]] = []
         self._first = len(self.world.cluster.requests)
-        self._locks: list[MemoryLock] = [self.world.lock]
+        self._locks: list[FakeLock] = [self.world.lock]
         self.watchdog = Watchdog(self.world, KEY)
 
     # What is there.
@@ -148,14 +159,14 @@ class Scene:
         self,
         *,
         strategy: Strategy | None = None,
-        goal: StageName = StageName.RELEASE,
+        target_stage: StageName = StageName.RELEASE,
         plan: Plan | None = None,
         lock: Lock | None = None,
-        view: View | None = None,
+        cache: ObjectCache | None = None,
         until: Interrupt | None = None,
         force: bool = False,
         accept: bool = True,
-        ways: Ways | None = None,
+        runbooks: RollbackRunbooks | None = None,
         passed: tuple[int, ...] = (),
     ) -> Run:
         """Give a run as a new process would make it; it takes the lock over from the last one."""
@@ -169,19 +180,19 @@ class Scene:
                 raise Interrupted
 
         world = self.world
-        accounts = find_accounts(world.view.list(Kind.DEPLOYMENT), None)
+        accounts = find_accounts(world.cache.list(Kind.DEPLOYMENT), None)
         return Run(
-            Ports(world.cluster, view or world.view, self.watchdog, lock, world.clock),
+            Ports(world.cluster, cache or world.cache, self.watchdog, lock, world.clock),
             plan or self.plan,
-            HoldKeeper(world.cluster, view or world.view, accounts),
-            Options(
+            HoldManager(world.cluster, cache or world.cache, accounts),
+            StartOptions(
                 run=lock.token,
                 strategy=strategy or self.strategy,
-                ways=ways or WAYS,
-                goal=goal,
-                accepted=Acceptance.FINDINGS if accept else Acceptance.NOTHING,
-                force=force,
-                passed=passed,
+                runbooks=runbooks or WAYS,
+                target_stage=target_stage,
+                accepted_findings=AcceptedFindings.VIOLATIONS if accept else AcceptedFindings.NOTHING,
+                overwrite=force,
+                completed_steps=passed,
             ),
             "test",
             report,
@@ -194,15 +205,15 @@ class Scene:
         return result
 
     def hold(self, **kwargs: Any) -> Result:
-        run = self.process(goal=StageName.HOLD, **kwargs)
+        run = self.process(target_stage=StageName.HOLD, **kwargs)
         run.start("hold")
         [result] = run.hold([KEY])
         return result
 
-    def back(self, to: StageName | None = None, **kwargs: Any) -> Result:
+    def rollback(self, to: StageName | None = None, **kwargs: Any) -> Result:
         run = self.process(**kwargs)
         run.start("rollback")
-        [result] = run.back([KEY], to)
+        [result] = run.rollback([KEY], to)
         return result
 
     def crash(self, number: int, *, after: bool, run: Callable[[], object]) -> bool:
@@ -237,7 +248,7 @@ class Scene:
         """Give what the journal says, but for whose it is and when it was; ``None`` before the first and at the end."""
         if (NAMESPACE, JOURNAL_PREFIX + NAME) not in self.world.cluster.objects[Kind.CONFIG_MAP]:
             return None
-        record = self.record.taken_over("")
+        record = self.record.owned_by("")
         intent = replace(record.intent, token="", at=0.0) if record.intent else None
         return None if record.outcome else replace(record, intent=intent, since=0.0)
 
@@ -286,7 +297,7 @@ class Scene:
 
     def interrupt_back(self, until: Interrupt, **kwargs: Any) -> None:
         """Do the same with a way back."""
-        self._interrupted(lambda: self.back(until=until, **kwargs))
+        self._interrupted(lambda: self.rollback(until=until, **kwargs))
 
     def _interrupted(self, run: Callable[[], object]) -> None:
         try:

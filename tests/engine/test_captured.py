@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from seimigrate.domain.kinds import Kind
-from seimigrate.domain.plan import Strategy
-from seimigrate.domain.record import Outcome
-from seimigrate.domain.shapes import Shape
+from seimigrate.domain.kube.kinds import Kind
+from seimigrate.domain.node.record import Outcome
+from seimigrate.domain.node.shapes import Shape
+from seimigrate.domain.plan.plan import Strategy
 from seimigrate.engine.errors import Unreachable
 from seimigrate.simulation.objects import copy_json
 from tests.engine.harness import KEY, STRATEGIES, Scene, planned_restarts
@@ -64,9 +64,9 @@ def test_a_captured_node_goes_there_and_back_to_exactly_what_it_was(mode: str, s
     assert scene.apply().outcome is Outcome.DONE_HELD
     assert scene.shape is Shape.ENFORCED
     assert scene.pod_shape is Shape.ENFORCED
-    assert len(scene.record.replaced) == planned_restarts(strategy)
+    assert len(scene.record.replaced_pods) == planned_restarts(strategy)
     # Nobody is there to say that it agrees with the old shape, so the node stays held.
-    assert scene.back().outcome is Outcome.ROLLED_BACK_HELD
+    assert scene.rollback().outcome is Outcome.ROLLED_BACK_HELD
     assert (scene.statefulset["spec"], scene.service["spec"]) == (before, service)
     assert scene.pod_ready
     assert scene.apply().outcome is Outcome.DONE_HELD

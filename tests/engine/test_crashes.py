@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from seimigrate.domain.plan import Release, StageName, Strategy
-from seimigrate.domain.record import Direction, Outcome
-from seimigrate.domain.shapes import Shape
+from seimigrate.domain.node.record import Direction, Outcome
+from seimigrate.domain.node.shapes import Shape
+from seimigrate.domain.plan.plan import Release, StageName, Strategy
 from tests.engine.harness import KEY, STRATEGIES, Scene, make_plan, planned_restarts, reaching
 
-QUICK = make_plan(release=Release(agreement=0))
+QUICK = make_plan(release=Release(agreement_timeout=0))
 """The plan without the release, which has its own tests here."""
 
 
@@ -30,13 +30,13 @@ def test_forward_the_next_run_goes_on_from_each_write(strategy: Strategy) -> Non
 def test_on_the_way_back_the_next_run_goes_on_from_each_write(again: str) -> None:
     scene = Scene(strategy=Strategy.MERGED)
     scene.interrupt(reaching(StageName.POLICY))
-    forks = scene.forks(scene.back)
+    forks = scene.forks(scene.rollback)
     assert len(forks) > 20
     for fork in forks:
-        if again == "apply" and fork.record.open and fork.record.direction is Direction.BACK:
+        if again == "apply" and fork.record.unfinished and fork.record.direction is Direction.ROLLBACK:
             assert fork.apply().outcome is Outcome.ROLLED_BACK
         else:
-            fork.back()
+            fork.rollback()
         fork.assert_as_before()
         assert fork.replaced() == 2
 
@@ -44,11 +44,11 @@ def test_on_the_way_back_the_next_run_goes_on_from_each_write(again: str) -> Non
 def test_a_node_that_failed_goes_back_from_each_write() -> None:
     scene = Scene(strategy=Strategy.MERGED)
     scene.interrupt(reaching(StageName.ENFORCE))
-    scene.world.switches(*KEY).missing_routes = frozenset({"/v0/metrics"})
+    scene.world.faults(*KEY).missing_routes = frozenset({"/v0/metrics"})
     forks = scene.forks(scene.apply)
     assert len(forks) > 30
     for fork in forks[::2]:
-        if fork.record.open:
+        if fork.record.unfinished:
             assert fork.apply().outcome is Outcome.ROLLED_BACK
         fork.assert_as_before()
         assert fork.record.failure is not None
@@ -58,13 +58,13 @@ def test_a_node_that_failed_goes_back_from_each_write() -> None:
 def test_the_release_goes_on_from_each_write() -> None:
     scene = Scene(strategy=Strategy.MERGED, plan=QUICK)
     scene.apply()
-    scene.world.swap_controller("new")
+    scene.world.replace_controller("new")
     scene.plan = make_plan()
     forks = scene.forks(scene.apply)
     assert len(forks) > 8
     for fork in forks:
         result = fork.apply()
-        assert result.nothing_to_do or result.outcome is Outcome.DONE
+        assert result.unchanged or result.outcome is Outcome.DONE
         fork.assert_done()
         assert fork.replaced() == 1
         assert not fork.controller_deletes()
@@ -73,16 +73,16 @@ def test_the_release_goes_on_from_each_write() -> None:
 @pytest.mark.parametrize("direction", list(Direction))
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_killed_after_each_step_in_turn_it_comes_to_its_end(strategy: Strategy, direction: Direction) -> None:
-    scene = Scene(strategy=strategy, plan=make_plan() if direction is Direction.BACK else QUICK)
-    if direction is Direction.BACK:
+    scene = Scene(strategy=strategy, plan=make_plan() if direction is Direction.ROLLBACK else QUICK)
+    if direction is Direction.ROLLBACK:
         scene.apply()
     deaths = 0
-    while scene.dies_at_its_first_step(scene.back if direction is Direction.BACK else scene.apply):
+    while scene.dies_at_its_first_step(scene.rollback if direction is Direction.ROLLBACK else scene.apply):
         deaths += 1
         assert deaths < 60
     assert deaths > 15
-    assert scene.replaced() == planned_restarts(strategy) + (direction is Direction.BACK)
-    if direction is Direction.BACK:
+    assert scene.replaced() == planned_restarts(strategy) + (direction is Direction.ROLLBACK)
+    if direction is Direction.ROLLBACK:
         scene.assert_as_before()
 
 
@@ -100,7 +100,7 @@ def test_nothing_catches_the_end_of_the_process(after: bool) -> None:
 
 def test_a_run_that_dies_while_it_takes_over_is_taken_over_in_turn() -> None:
     scene = Scene(strategy=Strategy.MERGED, plan=QUICK)
-    scene.interrupt(lambda record, _: bool(record.intent and record.intent.pod and not record.replaced))
+    scene.interrupt(lambda record, _: bool(record.intent and record.intent.pod and not record.replaced_pods))
     forks = scene.forks(lambda: scene.process().start("apply"))
     assert len(forks) > 4
     for fork in forks:

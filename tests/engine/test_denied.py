@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from seimigrate.domain.actions import Wait
-from seimigrate.domain.kinds import Kind
-from seimigrate.domain.plan import Failure, StageName
-from seimigrate.domain.record import Do, Outcome, Record
+from seimigrate.domain.kube.kinds import Kind
+from seimigrate.domain.node.actions import Wait
+from seimigrate.domain.node.record import IntentKind, Outcome, Record
+from seimigrate.domain.plan.plan import Failure, StageName
 from seimigrate.engine.errors import Denied, Unreachable
 from seimigrate.simulation.cluster import Request
 from tests.engine.harness import Scene, make_plan, reaching
@@ -44,7 +44,7 @@ def test_a_node_whose_change_is_denied_fails_and_goes_back(denies: Denies) -> No
 
 
 def test_with_failure_pause_it_waits_for_a_person_and_goes_on_when_it_may() -> None:
-    scene = Scene(plan=make_plan(failure=Failure(node="pause")))
+    scene = Scene(plan=make_plan(failure=Failure(on_node_failure="pause")))
     scene.watchdog.denies = template
     result = scene.apply()
     assert result.outcome is Outcome.PAUSED
@@ -79,12 +79,12 @@ def test_a_way_back_that_is_denied_is_left_to_a_person_and_goes_on_when_it_may(d
     scene = Scene()
     scene.apply()
     scene.watchdog.denies = denies
-    result = scene.back()
+    result = scene.rollback()
     assert result.outcome is Outcome.FAILED
     assert DENIAL in scene.record.reason
     assert scene.held
     scene.watchdog.denies = lambda request: False
-    assert scene.back().outcome is Outcome.ROLLED_BACK
+    assert scene.rollback().outcome is Outcome.ROLLED_BACK
     scene.assert_as_before()
 
 
@@ -98,14 +98,14 @@ def test_a_way_there_and_the_way_back_may_both_be_denied() -> None:
     assert DENIAL in (result.record.failure or "")
     assert "writing its" in result.record.reason
     scene.watchdog.denies = lambda request: False
-    assert scene.back().outcome is Outcome.ROLLED_BACK
+    assert scene.rollback().outcome is Outcome.ROLLED_BACK
     scene.assert_as_before()
 
 
 def test_a_node_that_is_done_and_whose_release_is_denied_stays_as_it_is() -> None:
     scene = Scene()
     scene.hold()
-    scene.world.swap_controller("new")
+    scene.world.replace_controller("new")
 
     def forbid(record: Record, _: object) -> bool:
         if record.stage is StageName.RELEASE:
@@ -126,11 +126,11 @@ def test_a_controller_that_could_not_be_asked_has_not_agreed() -> None:
     scene.watchdog.denies = lambda request: request.verb == "patch" and "seimigrate-asks" in str(request.body)
     result = scene.apply()
     assert result.outcome is Outcome.DONE_HELD
-    assert scene.record.asked is None
-    assert scene.record.agreed is None
+    assert scene.record.agreement_probe is None
+    assert scene.record.agreed_at is None
     scene.watchdog.denies = lambda request: False
     assert scene.apply().outcome is Outcome.DONE_HELD, "the old controller does not agree"
-    assert scene.back().outcome is Outcome.ROLLED_BACK
+    assert scene.rollback().outcome is Outcome.ROLLED_BACK
 
 
 def test_a_denial_of_our_own_policies_ends_the_run_and_leaves_the_node_to_the_next_one() -> None:
@@ -148,7 +148,7 @@ def test_a_denial_of_our_own_policies_ends_the_run_and_leaves_the_node_to_the_ne
         scene.apply()
     assert scene.record.outcome is None
     assert scene.record.intent is not None
-    assert scene.record.intent.do is Do.PATCH
+    assert scene.record.intent.kind is IntentKind.PATCH
     scene.world.cluster.before_request = before
     assert scene.apply().outcome is Outcome.DONE_HELD
 

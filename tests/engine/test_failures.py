@@ -6,52 +6,50 @@ from collections.abc import Callable
 
 import pytest
 
-from seimigrate.domain.actions import Perform, Wait
-from seimigrate.domain.kinds import HOLD_LABEL, Kind, Object
-from seimigrate.domain.plan import Failure, Release, StageName, Strategy
-from seimigrate.domain.record import Direction, Do, Outcome
-from seimigrate.domain.shapes import Shape
+from seimigrate.domain.kube.kinds import HOLD_LABEL, Kind, Object
+from seimigrate.domain.node.actions import ExecuteIntent, Wait
+from seimigrate.domain.node.record import Direction, IntentKind, Outcome
+from seimigrate.domain.node.shapes import Shape
+from seimigrate.domain.plan.plan import Failure, Release, StageName, Strategy
 from seimigrate.simulation.admission import POLICIES
-from seimigrate.simulation.containers import Switches
+from seimigrate.simulation.containers import Faults
 from seimigrate.simulation.objects import copy_json
 from seimigrate.simulation.world import SPLIT_IMAGE
 from tests.engine.harness import KEY, NAME, NAMESPACE, STRATEGIES, Scene, make_plan, reaching
 from tests.engine.watchdog import Interrupted
 
-QUICK = make_plan(release=Release(agreement=0))
+QUICK = make_plan(release=Release(agreement_timeout=0))
 HOLD = "/metadata/labels/" + HOLD_LABEL.replace("/", "~1")
 PROXY_ARGS = "/spec/template/spec/initContainers/2/args"
 GRACE = "/spec/template/spec/terminationGracePeriodSeconds"
 
 
-def _crashes(on: Switches) -> None:
+def _crashes(on: Faults) -> None:
     on.sidecar_crashes = True
 
 
-def _stays_unready(on: Switches) -> None:
+def _stays_unready(on: Faults) -> None:
     on.stays_unready = True
 
 
-def _without_metrics(on: Switches) -> None:
+def _without_metrics(on: Faults) -> None:
     on.missing_routes = frozenset({"/v0/metrics"})
 
 
-def _without_health(on: Switches) -> None:
+def _without_health(on: Faults) -> None:
     on.missing_routes = frozenset({"/v0/healthz"})
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("fault", [_crashes, _stays_unready, _without_metrics, _without_health])
-def test_a_node_that_fails_is_ready_again_in_the_old_shape(
-    strategy: Strategy, fault: Callable[[Switches], None]
-) -> None:
+def test_a_node_that_fails_is_ready_again_in_the_old_shape(strategy: Strategy, fault: Callable[[Faults], None]) -> None:
     scene = Scene(strategy=strategy)
-    switches = scene.world.switches(*KEY)
+    faults = scene.world.faults(*KEY)
 
     def heal(record: object, action: object) -> bool:
         # The fault is the new sidecar's: with the old image it is gone.
         image = scene.template["initContainers"][1]["image"]
-        fault(switches) if image == SPLIT_IMAGE else _heal(switches)
+        fault(faults) if image == SPLIT_IMAGE else _heal(faults)
         return False
 
     result = scene.apply(until=heal)
@@ -62,9 +60,9 @@ def test_a_node_that_fails_is_ready_again_in_the_old_shape(
     scene.assert_as_before()
 
 
-def _heal(switches: Switches) -> None:
-    switches.sidecar_crashes = switches.stays_unready = False
-    switches.missing_routes = frozenset()
+def _heal(faults: Faults) -> None:
+    faults.sidecar_crashes = faults.stays_unready = False
+    faults.missing_routes = frozenset()
 
 
 def test_a_node_whose_new_image_cannot_be_pulled_goes_back() -> None:
@@ -92,11 +90,11 @@ def test_a_node_that_was_held_before_stays_held_when_it_failed() -> None:
 
 
 def test_with_failure_pause_a_node_that_fails_waits_for_a_person() -> None:
-    scene = Scene(plan=make_plan(failure=Failure(node="pause")))
+    scene = Scene(plan=make_plan(failure=Failure(on_node_failure="pause")))
     scene.world.settings.broken_images.add(SPLIT_IMAGE)
     assert scene.apply().outcome is Outcome.PAUSED
     assert scene.held
-    assert scene.back().outcome is Outcome.ROLLED_BACK
+    assert scene.rollback().outcome is Outcome.ROLLED_BACK
     scene.assert_as_before()
 
 
@@ -117,7 +115,7 @@ def test_a_budget_does_not_trap_a_node_on_its_way_back_but_is_given_its_time() -
     scene.plan = make_plan()
     scene.budget(0)
     asked = scene.world.clock.now()
-    assert scene.back().outcome is Outcome.ROLLED_BACK
+    assert scene.rollback().outcome is Outcome.ROLLED_BACK
     scene.assert_as_before()
     deletes = [r for r in scene.ours() if r.kind is Kind.POD and r.verb == "delete"]
     assert [r.outcome for r in deletes] == ["ok"]
@@ -132,7 +130,7 @@ def test_a_budget_that_refused_on_the_way_there_is_given_its_time_again_on_the_w
     failed: list[float] = []
 
     def until(record: object, action: object) -> bool:
-        if scene.record.direction is Direction.BACK and not failed:
+        if scene.record.direction is Direction.ROLLBACK and not failed:
             failed.append(scene.world.clock.now())
         return False
 
@@ -153,7 +151,7 @@ def test_what_others_change_beside_our_fields_survives_there_and_back(stage: Sta
     assert scene.apply().outcome is Outcome.DONE_HELD
     assert "--v=9" in scene.template["initContainers"][2]["args"]
 
-    scene.back()
+    scene.rollback()
     assert scene.template["initContainers"][2]["args"][0] == "--v=9"
     wanted = copy_json(scene.statefulset_before)
     wanted["template"]["spec"]["initContainers"][2]["args"].insert(0, "--v=9")
@@ -185,7 +183,7 @@ def test_our_field_changed_by_somebody_is_named_and_left_alone() -> None:
     index = next(i for i, port in enumerate(ports) if port["name"] == "public")
     scene.edit(Kind.SERVICE, {"op": "replace", "path": f"/spec/ports/{index}/targetPort", "value": 9191})
     scene.plan = make_plan()
-    result = scene.back()
+    result = scene.rollback()
     assert result.record is not None
     assert any("spec.ports[port=9100" in note for note in result.record.notes)
     assert any(port.get("targetPort") == 9191 for port in scene.service["spec"]["ports"])
@@ -198,7 +196,7 @@ def test_with_force_our_field_is_put_back_over_what_somebody_changed() -> None:
     scene.apply()
     _edit_public(scene, "9101")
     scene.plan = make_plan()
-    assert scene.back(force=True).outcome is Outcome.ROLLED_BACK
+    assert scene.rollback(force=True).outcome is Outcome.ROLLED_BACK
     scene.assert_as_before()
 
 
@@ -221,7 +219,7 @@ def test_a_field_of_ours_that_is_edited_right_before_a_restart_ends_in_a_clear_w
     index = len(scene.template["initContainers"][1]["ports"]) - 1
     path = f"/spec/template/spec/initContainers/1/ports/{index}/name"
     scene.edit(Kind.STATEFUL_SET, {"op": "replace", "path": path, "value": "web"})
-    result = scene.apply() if to is None else scene.back(to)
+    result = scene.apply() if to is None else scene.rollback(to)
     assert result.record is not None
     told = " ".join([result.record.reason, result.record.failure or "", *result.record.notes])
     assert "containerPort=9100" in told or result.outcome is Outcome.ROLLED_BACK_HELD
@@ -235,7 +233,7 @@ def test_a_patch_that_was_written_and_then_edited_is_remembered_for_the_way_back
     assert scene.record.intent is not None, "the crash is to be right after the patch"
     _edit_public(scene, "9101")
     scene.plan = make_plan()
-    scene.back(force=True)
+    scene.rollback(force=True)
     assert scene.statefulset["spec"] == scene.statefulset_before
 
 
@@ -256,8 +254,8 @@ def test_a_policy_that_goes_while_a_node_moves_pauses_it(kind: Kind, name: str) 
     scene = Scene()
 
     def until(record: object, action: object) -> bool:
-        if scene.shape is Shape.MOVED and scene.world.view.get(kind, "", name):
-            scene.world.cluster._forget(kind, "", name)
+        if scene.shape is Shape.MOVED and scene.world.cache.get(kind, "", name):
+            scene.world.cluster._remove(kind, "", name)
         return False
 
     scene.world.stop_controller()
@@ -283,7 +281,7 @@ def test_a_node_that_somebody_marked_not_ready_is_not_marked_ready() -> None:
     scene = Scene(plan=QUICK)
 
     def until(record: object, action: object) -> bool:
-        replaced = scene.record.replaced
+        replaced = scene.record.replaced_pods
         if replaced and "x" not in scene.world.volume(*KEY).tasks:
             volume = scene.world.volume(*KEY)
             volume.tasks.clear()
@@ -297,7 +295,9 @@ def test_a_node_that_somebody_marked_not_ready_is_not_marked_ready() -> None:
 
 def test_a_mark_ready_intended_by_a_run_that_died_is_not_carried_out_against_a_newer_intent() -> None:
     scene = Scene(plan=QUICK)
-    scene.interrupt(lambda record, action: isinstance(action, Perform) and action.intent.do is Do.MARK_READY)
+    scene.interrupt(
+        lambda record, action: isinstance(action, ExecuteIntent) and action.intent.kind is IntentKind.MARK_READY
+    )
     volume = scene.world.volume(*KEY)
     volume.tasks.clear()
     volume.tasks["x"] = {"id": "x", "type": "mark-not-ready", "status": "completed"}
@@ -362,7 +362,7 @@ def test_a_node_that_sets_out_again_goes_back_by_all_that_the_earlier_way_change
     scene.interrupt(reaching(StageName.CHECK))
     scene.edit(Kind.STATEFUL_SET, {"op": "replace", "path": GRACE, "value": 30})
     scene.plan = make_plan()
-    assert scene.back().outcome is Outcome.ROLLED_BACK
+    assert scene.rollback().outcome is Outcome.ROLLED_BACK
     scene.assert_as_before()
 
 
@@ -376,7 +376,7 @@ def test_a_node_that_was_made_anew_sets_out_as_if_it_had_never_moved(stage: Stag
     for kind, name in ((Kind.SEI_NODE, NAME), (Kind.STATEFUL_SET, NAME), (Kind.SERVICE, NAME), (Kind.POD, f"{NAME}-0")):
         scene.world.cluster.objects[kind].pop((NAMESPACE, name))
     scene.world.add_node(NAMESPACE, NAME)
-    assert scene.back().nothing_to_do
+    assert scene.rollback().unchanged
     assert scene.hold().outcome is Outcome.HELD
     assert not scene.record.changes
     assert scene.apply().outcome is Outcome.DONE_HELD
@@ -386,7 +386,7 @@ def test_a_node_that_was_made_anew_sets_out_as_if_it_had_never_moved(stage: Stag
 def test_another_accepted_image_asked_for_in_the_middle_is_taken_up() -> None:
     newer = "ghcr.io/sei-protocol/seictl@sha256:" + "6" * 64
     both = ", ".join(f'{{digest: "{image.partition("@")[2]}"}}' for image in (SPLIT_IMAGE, newer))
-    scene = Scene(plan=make_plan(f"sidecars.accepted=[{both}]", release=Release(agreement=0)))
+    scene = Scene(plan=make_plan(f"sidecars.supported=[{both}]", release=Release(agreement_timeout=0)))
     scene.world.settings.splits = lambda image: image in (SPLIT_IMAGE, newer)
     scene.interrupt(reaching(StageName.ENFORCE))
     scene.edit(Kind.SEI_NODE, {"op": "add", "path": "/spec/sidecar", "value": {"image": newer}})
@@ -427,7 +427,7 @@ def _frozen_and_scaled_to_zero() -> Scene:
     scene = Scene(strategy=Strategy.MERGED)
     scene.interrupt(reaching(StageName.POLICY))
     with pytest.raises(Interrupted):
-        scene.back(until=lambda record, _: len(record.replaced) == 2)
+        scene.rollback(until=lambda record, _: len(record.replaced_pods) == 2)
     scene.world.edit_seinode(NAMESPACE, NAME, {"paused": True})
     scene.world.run(100)
     assert scene.statefulset["spec"]["replicas"] == 0
@@ -439,7 +439,7 @@ def _frozen_and_scaled_to_zero() -> Scene:
 
 def test_a_node_that_was_paused_and_unpaused_on_its_way_back_is_let_up_again() -> None:
     scene = _frozen_and_scaled_to_zero()
-    assert scene.back().outcome is Outcome.ROLLED_BACK
+    assert scene.rollback().outcome is Outcome.ROLLED_BACK
     scene.assert_as_before()
 
 
@@ -449,24 +449,24 @@ def test_the_hold_of_a_node_that_is_scaled_to_zero_can_be_proven() -> None:
     scene.world.edit_seinode(NAMESPACE, NAME, {"paused": True})
     scene.world.run(100)
     scene.world.edit_seinode(NAMESPACE, NAME, {"paused": None})
-    assert scene.back().outcome is Outcome.ROLLED_BACK
+    assert scene.rollback().outcome is Outcome.ROLLED_BACK
     scene.assert_as_before()
 
 
 def test_a_sidecar_that_was_told_in_vain_and_is_mended_is_told_again_by_the_next_run() -> None:
     scene = Scene(strategy=Strategy.MERGED, plan=QUICK)
     scene.interrupt(reaching(StageName.POLICY))
-    scene.world.switches(*KEY).stays_unready = True
-    assert scene.back().outcome is Outcome.FAILED
-    _heal(scene.world.switches(*KEY))
-    scene.world.kubelet.reconsider()
+    scene.world.faults(*KEY).stays_unready = True
+    assert scene.rollback().outcome is Outcome.FAILED
+    _heal(scene.world.faults(*KEY))
+    scene.world.kubelet.resync()
     scene.plan = make_plan()
-    assert scene.back().outcome is Outcome.ROLLED_BACK
+    assert scene.rollback().outcome is Outcome.ROLLED_BACK
     scene.assert_as_before()
 
 
 def test_a_mark_ready_that_was_intended_long_ago_is_still_carried_out() -> None:
     scene = Scene(plan=QUICK)
-    scene.interrupt(lambda _, action: isinstance(action, Perform) and action.intent.do is Do.MARK_READY)
+    scene.interrupt(lambda _, action: isinstance(action, ExecuteIntent) and action.intent.kind is IntentKind.MARK_READY)
     scene.world.run(400)
     assert scene.apply().outcome is Outcome.DONE_HELD

@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from seimigrate.domain.actions import Action, Ask, Stop, Wait
-from seimigrate.domain.kinds import HOLD_LABEL, Kind, Object
-from seimigrate.domain.plan import Release, Strategy
-from seimigrate.domain.record import Outcome, Record
+from seimigrate.domain.kube.kinds import HOLD_LABEL, Kind, Object
+from seimigrate.domain.node.actions import Action, QueryPod, Stop, Wait
+from seimigrate.domain.node.record import Outcome, Record
+from seimigrate.domain.plan.plan import Release, Strategy
 from seimigrate.engine.errors import SeimigrateError
 from seimigrate.engine.run import Run
 from seimigrate.simulation.cluster import Request
 from tests.engine.harness import KEY, Scene, make_plan
 
 # Each variant sleeps before every third act; together they meet every kind of act.
-QUICK = make_plan(release=Release(agreement=0))
+QUICK = make_plan(release=Release(agreement_timeout=0))
 
 
 class Slept:
@@ -33,7 +33,7 @@ class OldView:
     """A view that shows what was there before the process slept (``engine.ports.View``)."""
 
     def __init__(self, scene: Scene) -> None:
-        self._view = scene.world.view
+        self._view = scene.world.cache
         self._old: dict[Kind, dict[tuple[str, str], Object]] | None = None
         self._scene = scene
 
@@ -48,14 +48,14 @@ class OldView:
             return self._view.list(kind, namespace)
         return [body for (where, _), body in self._old[kind].items() if namespace in ("", where)]
 
-    def saw(self, kind: Kind, body: Object) -> None:
+    def observe(self, kind: Kind, body: Object) -> None:
         if self._old is not None:
             self._old[kind][body["metadata"].get("namespace", ""), body["metadata"]["name"]] = body
 
-    def wait(self, seconds: float) -> None:
-        self._view.wait(seconds)
+    def wait_for_change(self, seconds: float) -> None:
+        self._view.wait_for_change(seconds)
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """Do nothing: nobody waits."""
 
 
@@ -66,14 +66,14 @@ def _sleep_at(number: int, *, back: bool, finish: bool) -> tuple[Scene, bool, li
         scene.apply()
     acts = 0
     asleep: list[int] = []
-    view = OldView(scene)
+    cache = OldView(scene)
     lock = Slept(scene.world.lock.take_over().token)
 
     def until(record: Record, action: Action) -> bool:
         nonlocal acts
-        acts += not isinstance(action, (Wait, Ask, Stop))
+        acts += not isinstance(action, (Wait, QueryPod, Stop))
         if acts == number and not asleep:
-            view.fall_asleep()
+            cache.fall_asleep()
             other = scene.process()
             other.start("apply")
             if finish:
@@ -82,7 +82,7 @@ def _sleep_at(number: int, *, back: bool, finish: bool) -> tuple[Scene, bool, li
             scene.watchdog.strict = False
         return False
 
-    run = scene.process(lock=lock, view=view, until=until)
+    run = scene.process(lock=lock, cache=cache, until=until)
     run.start("apply")
     try:
         _go(run, back=back)
@@ -99,13 +99,13 @@ def _sleep_at(number: int, *, back: bool, finish: bool) -> tuple[Scene, bool, li
 
 def _go(run: Run, *, back: bool) -> None:
     if back:
-        run.back([KEY], None)
+        run.rollback([KEY], None)
     else:
         run.apply([KEY])
 
 
 @pytest.mark.parametrize("finish", [False, True], ids=["taken over", "taken over and finished"])
-@pytest.mark.parametrize("back", [False, True], ids=["forward", "back"])
+@pytest.mark.parametrize("rollback", [False, True], ids=["forward", "rollback"])
 def test_a_run_that_slept_changes_nothing_once_it_was_taken_over(back: bool, finish: bool) -> None:
     number, refused = -2 * finish, 0
     while True:
@@ -122,13 +122,13 @@ def test_a_run_that_slept_changes_nothing_once_it_was_taken_over(back: bool, fin
 
 
 def _end(scene: Scene, *, back: bool) -> Outcome | None:
-    result = scene.back() if back else scene.apply()
-    return scene.record.outcome if result.nothing_to_do else result.outcome
+    result = scene.rollback() if back else scene.apply()
+    return scene.record.outcome if result.unchanged else result.outcome
 
 
 def test_a_takeover_relabels_before_it_does_anything_else() -> None:
     scene = Scene(plan=QUICK)
-    scene.interrupt(lambda record, _: len(record.replaced) == 1)
+    scene.interrupt(lambda record, _: len(record.replaced_pods) == 1)
     old = scene.statefulset["metadata"]["labels"][HOLD_LABEL]
     first = len(scene.ours())
     scene.process().start("apply")

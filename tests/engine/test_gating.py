@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from seimigrate.domain.gates import At, Gate, HttpGate, PersonGate, PrometheusGate, Token, Verdict
-from seimigrate.domain.kinds import Kind
-from seimigrate.engine import gating
+from seimigrate.domain.kube.kinds import Kind
+from seimigrate.domain.plan.gates import Gate, GateTarget, HttpGate, ManualGate, PrometheusGate, Token, Verdict
+from seimigrate.engine import gate_client
 from seimigrate.engine.errors import Unreachable
-from seimigrate.engine.gating import Gatekeeper
+from seimigrate.engine.gate_client import GateClient
 from seimigrate.engine.ports import Response
 from seimigrate.simulation.world import World
 
@@ -61,8 +61,8 @@ def add_pod(world: World, name: str, *, ready: bool = True, **labels: str) -> No
     )
 
 
-def gate(at: At) -> PrometheusGate:
-    return PrometheusGate(gate="prometheus", name="up", at=at, query='up{a="b c"}', condition="all == 1")
+def gate(at: GateTarget) -> PrometheusGate:
+    return PrometheusGate(gate="prometheus", name="up", target=at, query='up{a="b c"}', condition="all == 1")
 
 
 def up() -> Response:
@@ -70,7 +70,7 @@ def up() -> Response:
     return Response(200, json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}))
 
 
-BEHIND = At(service=f"{NAMESPACE}/prometheus", port=80)
+BEHIND = GateTarget(service=f"{NAMESPACE}/prometheus", port=80)
 
 
 def test_a_ready_pod_behind_the_service_is_asked_at_its_own_port(world: World) -> None:
@@ -78,17 +78,17 @@ def test_a_ready_pod_behind_the_service_is_asked_at_its_own_port(world: World) -
     add_pod(world, "b")
     add_pod(world, "c", app="another")
     web = Answers(up)
-    judgement = Gatekeeper(world.cluster, web).ask(gate(BEHIND))
-    assert (judgement.verdict, judgement.reason) == (Verdict.PASS, "1 of 1 samples == 1")
+    result = GateClient(world.cluster, web).query(gate(BEHIND))
+    assert (result.verdict, result.reason) == (Verdict.PASS, "1 of 1 samples == 1")
     assert web.asked == [(NAMESPACE, "b", 9090, "/api/v1/query?query=up%7Ba%3D%22b+c%22%7D", None)]
 
 
 def test_a_pod_and_a_url_are_asked_as_they_are_named(world: World) -> None:
     web = Answers(lambda: Response(200, ""))
     token = Token(env="TOKEN")
-    keeper = Gatekeeper(world.cluster, web)
-    for at in (At(pod="monitoring/x", port=81, token=token), At(url="https://x/prefix/", token=token)):
-        assert keeper.ask(HttpGate(gate="http", name="smoke", at=at, path="/a")).verdict is Verdict.PASS
+    keeper = GateClient(world.cluster, web)
+    for at in (GateTarget(pod="monitoring/x", port=81, token=token), GateTarget(url="https://x/prefix/", token=token)):
+        assert keeper.query(HttpGate(gate="http", name="smoke", target=at, path="/a")).verdict is Verdict.PASS
     assert web.asked == [(NAMESPACE, "x", 81, "/a", token), ("https://x/prefix/a", token)]
 
 
@@ -96,14 +96,14 @@ def test_a_pod_and_a_url_are_asked_as_they_are_named(world: World) -> None:
     ("at", "reason"),
     [
         (BEHIND, "no pod behind the Service is ready"),
-        (At(service=f"{NAMESPACE}/prometheus", port=81), "the Service has no port 81"),
-        (At(service=f"{NAMESPACE}/absent", port=80), "there is no such Service"),
+        (GateTarget(service=f"{NAMESPACE}/prometheus", port=81), "the Service has no port 81"),
+        (GateTarget(service=f"{NAMESPACE}/absent", port=80), "there is no such Service"),
     ],
 )
-def test_nobody_to_ask_is_inconclusive(world: World, at: At, reason: str) -> None:
+def test_nobody_to_ask_is_inconclusive(world: World, at: GateTarget, reason: str) -> None:
     web = Answers(up)
-    judgement = Gatekeeper(world.cluster, web).ask(gate(at))
-    assert (judgement.verdict, judgement.reason) == (Verdict.INCONCLUSIVE, f"{at} was not reached: {reason}")
+    result = GateClient(world.cluster, web).query(gate(at))
+    assert (result.verdict, result.reason) == (Verdict.INCONCLUSIVE, f"{at} was not reached: {reason}")
     assert web.asked == []
 
 
@@ -111,8 +111,8 @@ def test_no_answer_is_inconclusive(world: World) -> None:
     def nothing() -> Response:
         raise Unreachable("connection refused")
 
-    judgement = Gatekeeper(world.cluster, Answers(nothing)).ask(gate(At(url="http://x")))
-    assert (judgement.verdict, judgement.reason) == (
+    result = GateClient(world.cluster, Answers(nothing)).query(gate(GateTarget(url="http://x")))
+    assert (result.verdict, result.reason) == (
         Verdict.INCONCLUSIVE,
         "http://x was not reached: connection refused",
     )
@@ -120,7 +120,11 @@ def test_no_answer_is_inconclusive(world: World) -> None:
 
 def test_tokens_are_looked_for_beforehand_and_rights_are_needed_where_ports_are_forwarded() -> None:
     web, token = Answers(up), Token(env="TOKEN")
-    listed: list[Gate] = [gate(At(url="https://x", token=token)), gate(BEHIND), PersonGate(gate="person", name="look")]
-    gating.check_tokens(listed, web)
+    listed: list[Gate] = [
+        gate(GateTarget(url="https://x", token=token)),
+        gate(BEHIND),
+        ManualGate(gate="manual", name="look"),
+    ]
+    gate_client.check_tokens(listed, web)
     assert web.asked == [(token,)]
-    assert gating.namespaces(listed) == [NAMESPACE]
+    assert gate_client.namespaces(listed) == [NAMESPACE]

@@ -8,22 +8,22 @@ from typing import Any
 
 import pytest
 
-from seimigrate.domain.guarding import Leave, Step
-from seimigrate.domain.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
-from seimigrate.domain.plan import Release, StageName, Strategy
-from seimigrate.domain.record import Outcome
-from seimigrate.engine import guardjournal
-from seimigrate.engine.errors import LockedByAnother
-from seimigrate.engine.guard import PACE, Guard
+from seimigrate.domain.kube.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
+from seimigrate.domain.node.guard_decision import GuardAction, Skip
+from seimigrate.domain.node.record import Outcome
+from seimigrate.domain.plan.plan import Release, StageName, Strategy
+from seimigrate.engine import guard_journal
+from seimigrate.engine.errors import LockHeld
+from seimigrate.engine.guard import POLL_INTERVAL, Guard
+from seimigrate.engine.lease_monitor import RunCoverage
+from seimigrate.engine.node_worker import Ports
 from seimigrate.engine.ports import Lock, Response
-from seimigrate.engine.pulse import Runs
-from seimigrate.engine.runner import Ports
 from seimigrate.planfile import load_plan
 from seimigrate.resources import plans_dir
-from seimigrate.simulation.locks import MemoryLock
+from seimigrate.simulation.locks import FakeLock
 from tests.engine.harness import KEY, NAME, NAMESPACE, Scene, make_plan
 
-QUICK = make_plan(release=Release(agreement=0))
+QUICK = make_plan(release=Release(agreement_timeout=0))
 BARE = load_plan((plans_dir() / "split-listeners.yaml").read_text(), "split-listeners.yaml", [])
 """The plan as it ships: it names no sidecar that splits, and a guard needs none."""
 
@@ -60,9 +60,9 @@ class CoveredPods:
         return answer
 
 
-def journal(scene: Scene) -> guardjournal.GuardRecord:
-    found = scene.world.cluster.objects[Kind.CONFIG_MAP].get((SYSTEM_NAMESPACE, guardjournal.NAME))
-    return guardjournal.read(found)
+def journal(scene: Scene) -> guard_journal.GuardRecord:
+    found = scene.world.cluster.objects[Kind.CONFIG_MAP].get((SYSTEM_NAMESPACE, guard_journal.NAME))
+    return guard_journal.read(found)
 
 
 class Process:
@@ -70,10 +70,10 @@ class Process:
 
     def __init__(self, scene: Scene, lock: Lock | None = None) -> None:
         world = scene.world
-        self.scene, self.pods, self.steps = scene, CoveredPods(scene), list[Step]()
-        ports = Ports(world.cluster, world.view, self.pods, lock or MemoryLock(), world.clock)
-        told: Callable[[Any, Step], None] = lambda key, step: self.steps.append(step)  # noqa: E731
-        self.guard = Guard(ports, BARE, told, Runs(world.cluster, world.clock))
+        self.scene, self.pods, self.steps = scene, CoveredPods(scene), list[GuardAction]()
+        ports = Ports(world.cluster, world.cache, self.pods, lock or FakeLock(), world.clock)
+        told: Callable[[Any, GuardAction], None] = lambda key, step: self.steps.append(step)  # noqa: E731
+        self.guard = Guard(ports, BARE, told, RunCoverage(world.cluster, world.clock))
 
     def until(self, reached: Callable[[], bool], limit: float = 600.0) -> None:
         end = self.scene.world.clock.now() + limit
@@ -91,7 +91,7 @@ class Process:
 
     def left(self) -> set[str]:
         """The reasons for which the node was left to people."""
-        return {step.reason for step in self.steps if isinstance(step, Leave) and step.people}
+        return {step.reason for step in self.steps if isinstance(step, Skip) and step.needs_operator}
 
 
 def migrated(plan: Any = QUICK) -> Scene:
@@ -134,7 +134,7 @@ def test_a_held_node_whose_pod_an_outsider_deleted_gets_ready_again_after_90_sec
     written = {
         (r.kind, r.namespace, r.name) for r in scene.ours()[before:] if r.kind is not Kind.POD or r.user != "person"
     }
-    assert written == {(Kind.CONFIG_MAP, SYSTEM_NAMESPACE, guardjournal.NAME)}
+    assert written == {(Kind.CONFIG_MAP, SYSTEM_NAMESPACE, guard_journal.NAME)}
 
 
 def test_a_node_that_was_ready_when_it_was_held_is_brought_back_where_its_controller_is_gone() -> None:
@@ -184,7 +184,7 @@ def test_an_intent_that_comes_after_the_journal_is_not_overrun() -> None:
     scene.delete_pod()
 
     def at_once(request: Any) -> None:
-        if request.name == guardjournal.NAME and "mark-ready" in str(request.body) and request.outcome == "ok":
+        if request.name == guard_journal.NAME and "mark-ready" in str(request.body) and request.outcome == "ok":
             body = {"type": "mark-not-ready"}
             scene.world.pods.call(*KEY[:1], f"{NAME}-0", 8443, "POST", "/v0/tasks", body=body, authorised=True)
 
@@ -214,7 +214,7 @@ def test_a_node_that_is_frozen_without_a_run_is_marked_at_once() -> None:
         answer = scene.world.kubelet.pod(NAMESPACE, f"{NAME}-0")
         sidecar = answer.container("sei-sidecar") if answer is not None else None
         started = sidecar is not None and sidecar.running and not sidecar.marked_ready
-        return bool(len(record.replaced) == 1 and started and record.intent is None)
+        return bool(len(record.replaced_pods) == 1 and started and record.intent is None)
 
     scene.interrupt(asks)
     start = scene.world.clock.now()
@@ -250,14 +250,14 @@ def test_what_its_owner_wants_otherwise_is_left_to_people(spec: Mapping[str, Any
 
 def test_a_sidecar_that_crashes_or_does_not_take_it_is_left_to_people() -> None:
     scene = migrated()
-    scene.world.switches(*KEY).stays_unready = True
+    scene.world.faults(*KEY).stays_unready = True
     scene.delete_pod()
     process = Process(scene)
     process.for_seconds(600)
     assert process.pods.marked == 3
     assert any("though it was marked ready 3 times" in reason for reason in process.left())
-    scene.world.switches(*KEY).stays_unready = False
-    scene.world.switches(*KEY).sidecar_crashes = True
+    scene.world.faults(*KEY).stays_unready = False
+    scene.world.faults(*KEY).sidecar_crashes = True
     scene.delete_pod()
     process.for_seconds(600)
     assert any("CrashLoopBackOff" in reason for reason in process.left())
@@ -265,11 +265,11 @@ def test_a_sidecar_that_crashes_or_does_not_take_it_is_left_to_people() -> None:
 
 def test_of_two_guards_one_acts() -> None:
     scene = migrated()
-    first = MemoryLock()
+    first = FakeLock()
     old, new = Process(scene, first), Process(scene, first.take_over())
     scene.delete_pod()
-    with pytest.raises(LockedByAnother):
-        old.guard.look()
+    with pytest.raises(LockHeld):
+        old.guard.run_once()
     new.until(lambda: scene.pod_ready)
     assert (old.pods.marked, new.pods.marked) == (0, 1)
 
@@ -281,7 +281,7 @@ def test_a_run_that_begins_meanwhile_finds_its_journal_as_it_left_it() -> None:
     run = scene.process()
     run.start("rollback")
     process.until(lambda: process.pods.marked == 1)
-    [result] = run.back([KEY], None)
+    [result] = run.rollback([KEY], None)
     assert result.outcome is Outcome.ROLLED_BACK_HELD
     assert scene.pod_ready
 
@@ -289,11 +289,11 @@ def test_a_run_that_begins_meanwhile_finds_its_journal_as_it_left_it() -> None:
 def test_the_guard_says_which_nodes_it_looks_after() -> None:
     scene = migrated()
     process = Process(scene)
-    process.guard.look()
-    assert journal(scene).looks_after == (f"{NAMESPACE}/{NAME}",)
-    assert scene.back(plan=make_plan()).outcome is Outcome.ROLLED_BACK
-    process.guard.look()
-    assert journal(scene).looks_after == ()
+    process.guard.run_once()
+    assert journal(scene).guarded_nodes == (f"{NAMESPACE}/{NAME}",)
+    assert scene.rollback(plan=make_plan()).outcome is Outcome.ROLLED_BACK
+    process.guard.run_once()
+    assert journal(scene).guarded_nodes == ()
 
 
 def test_after_a_kill_at_any_write_the_next_guard_gets_the_node_ready() -> None:
@@ -306,7 +306,7 @@ def test_after_a_kill_at_any_write_the_next_guard_gets_the_node_ready() -> None:
         marked = sum(task["type"] == "mark-ready" for task in fork.world.volume(*KEY).tasks.values())
         process = Process(fork)
         process.until(lambda fork=fork: fork.pod_ready)  # type: ignore[misc]
-        process.for_seconds(3 * PACE)
+        process.for_seconds(3 * POLL_INTERVAL)
         found = journal(fork).nodes.get(f"{NAMESPACE}/{NAME}")
         assert found is None or found.intent is None
         after = sum(task["type"] == "mark-ready" for task in fork.world.volume(*KEY).tasks.values())

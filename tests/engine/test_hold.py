@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from seimigrate.domain.kinds import FREEZE_LABEL, JOURNAL_PREFIX, SYSTEM_NAMESPACE, Kind, Object
-from seimigrate.domain.plan import Release, StageName
-from seimigrate.domain.record import Outcome
-from seimigrate.domain.shapes import Shape
+from seimigrate.domain.kube.kinds import FREEZE_LABEL, JOURNAL_PREFIX, SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.domain.node.record import Outcome
+from seimigrate.domain.node.shapes import Shape
+from seimigrate.domain.plan.plan import Release, StageName
 from seimigrate.engine.errors import SeimigrateError
-from seimigrate.engine.hold import HoldKeeper
+from seimigrate.engine.hold import HoldManager
 from seimigrate.simulation.objects import CONTROLLER_USER, copy_json
 from tests.engine.harness import KEY, NAME, NAMESPACE, Scene, make_plan, reaching
 
-QUICK = make_plan(release=Release(agreement=0))
+QUICK = make_plan(release=Release(agreement_timeout=0))
 
 
 def test_hold_changes_nothing_but_labels() -> None:
@@ -43,7 +43,7 @@ def test_a_blocked_node_is_held_and_not_moved() -> None:
 
 def test_a_node_that_is_blocked_and_not_held_is_left_alone() -> None:
     scene = Scene()
-    scene.world.switches(*KEY).stays_unready = True
+    scene.world.faults(*KEY).stays_unready = True
     scene.delete_pod()
     scene.world.run(30)
     result = scene.apply()
@@ -68,27 +68,27 @@ def test_a_policy_that_somebody_narrowed_holds_nothing_and_is_put_right_by_hold(
 ) -> None:
     scene = Scene(plan=QUICK)
     scene.hold()
-    keeper = HoldKeeper(scene.world.cluster, scene.world.view, [CONTROLLER_USER])
-    assert keeper.problem() == ""
+    keeper = HoldManager(scene.world.cluster, scene.world.cache, [CONTROLLER_USER])
+    assert keeper.error() == ""
     scene.edit(kind, {"op": "add", "path": f"/spec/{key}", "value": value}, name=name)
-    assert keeper.problem() == f"{kind.resource.kind} {name} was changed"
+    assert keeper.error() == f"{kind.resource.kind} {name} was changed"
     scene.hold()
-    assert keeper.problem() == ""
+    assert keeper.error() == ""
 
 
 def test_a_hold_whose_service_policy_does_nothing_is_not_proven() -> None:
     scene = Scene(plan=QUICK)
     scene.hold()
-    keeper = HoldKeeper(scene.world.cluster, scene.world.view, [CONTROLLER_USER])
-    assert keeper.prove(scene.statefulset, scene.service)
+    keeper = HoldManager(scene.world.cluster, scene.world.cache, [CONTROLLER_USER])
+    assert keeper.verify(scene.statefulset, scene.service)
     scene.world.cluster.objects[Kind.ADMISSION_BINDING].pop(("", "seimigrate-hold-service"))
-    assert not keeper.prove(scene.statefulset, scene.service)
+    assert not keeper.verify(scene.statefulset, scene.service)
 
 
 def test_going_back_from_the_hold_alone_releases_it() -> None:
     scene = Scene()
     scene.hold()
-    assert scene.back().outcome is Outcome.ROLLED_BACK
+    assert scene.rollback().outcome is Outcome.ROLLED_BACK
     scene.assert_as_before()
     assert scene.replaced() == 0
 
@@ -97,7 +97,7 @@ def test_holding_twice_writes_nothing_to_the_node() -> None:
     scene = Scene()
     scene.hold()
     first = len(scene.ours())
-    assert scene.hold().nothing_to_do
+    assert scene.hold().unchanged
     assert {r.kind for r in scene.ours()[first:]} <= {Kind.CONFIG_MAP}
 
 
@@ -110,7 +110,7 @@ def _journal(scene: Scene, **changes: object) -> None:
     scene.world.cluster.put(Kind.CONFIG_MAP, body | changes)
 
 
-@pytest.mark.parametrize("command", ["apply", "hold", "back"])
+@pytest.mark.parametrize("command", ["apply", "hold", "rollback"])
 @pytest.mark.parametrize(
     "data",
     [{}, {"record": ""}, {"record": "[]"}, {"record": "{}"}, {"record": '{"version": 2}'}, {"record": "\x00{"}],
@@ -127,7 +127,7 @@ def test_a_damaged_journal_is_one_clear_error_and_changes_nothing(data: Object, 
     assert {r.name for r in scene.ours()[first:]} <= {"seimigrate-run"}
 
 
-@pytest.mark.parametrize("command", ["apply", "hold", "back"])
+@pytest.mark.parametrize("command", ["apply", "hold", "rollback"])
 def test_a_foreign_journal_is_one_clear_error_and_changes_nothing(command: str) -> None:
     scene = Scene(plan=QUICK)
     metadata = {"namespace": NAMESPACE, "name": JOURNAL_PREFIX + NAME}
@@ -154,5 +154,5 @@ def test_another_plan_for_a_node_on_its_way_is_refused() -> None:
     scene.interrupt(reaching(StageName.READY))
     with pytest.raises(SeimigrateError, match="on its way by plan"):
         scene.apply(plan=make_plan("ports.public=9101"))
-    assert scene.back(plan=make_plan("ports.public=9101")).outcome is Outcome.ROLLED_BACK
+    assert scene.rollback(plan=make_plan("ports.public=9101")).outcome is Outcome.ROLLED_BACK
     scene.assert_as_before()

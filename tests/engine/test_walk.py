@@ -12,11 +12,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from seimigrate.domain.actions import Action
-from seimigrate.domain.kinds import Kind
-from seimigrate.domain.plan import StageName, Strategy
-from seimigrate.domain.record import Outcome, Record
-from seimigrate.domain.shapes import Shape
+from seimigrate.domain.kube.kinds import Kind
+from seimigrate.domain.node.actions import Action
+from seimigrate.domain.node.record import Outcome, Record
+from seimigrate.domain.node.shapes import Shape
+from seimigrate.domain.plan.plan import StageName, Strategy
 from seimigrate.engine.errors import SeimigrateError
 from seimigrate.simulation.render import Generation
 from seimigrate.simulation.world import SEID_IMAGE, SPLIT_IMAGE
@@ -68,11 +68,11 @@ class Walk(RuleBasedStateMachine):
 
     @rule(actions=st.integers(1, 50), to=st.sampled_from([None, None, *StageName]))
     def back_and_stop(self, actions: int, to: StageName | None) -> None:
-        self._run(self.scene.back, actions, to=to)
+        self._run(self.scene.rollback, actions, to=to)
 
     @rule(write=st.integers(1, 30), after=st.booleans())
     def back_and_die(self, write: int, after: bool) -> None:
-        self.scene.crash(write, after=after, run=lambda: self._run(self.scene.back))
+        self.scene.crash(write, after=after, run=lambda: self._run(self.scene.rollback))
 
     @rule()
     def hold(self) -> None:
@@ -83,7 +83,7 @@ class Walk(RuleBasedStateMachine):
     @rule(generation=st.sampled_from(Generation))
     def swap_controller(self, generation: Generation) -> None:
         if self.scene.held:
-            self.scene.world.swap_controller(generation)
+            self.scene.world.replace_controller(generation)
 
     @precondition(lambda self: self.scene.world.pod(*KEY) is not None)
     @rule()
@@ -117,11 +117,11 @@ class Walk(RuleBasedStateMachine):
 
     @rule(fault=st.sampled_from(["sidecar_crashes", "stays_unready", "unreachable"]), on=st.booleans())
     def switch(self, fault: str, on: bool) -> None:
-        setattr(self.scene.world.switches(*KEY), fault, on)
+        setattr(self.scene.world.faults(*KEY), fault, on)
 
     @rule(routes=st.sampled_from([(), ("/v0/metrics",), ("/v0/healthz",), ("/v0/tasks",)]))
     def lose_routes(self, routes: tuple[str, ...]) -> None:
-        self.scene.world.switches(*KEY).missing_routes = frozenset(routes)
+        self.scene.world.faults(*KEY).missing_routes = frozenset(routes)
 
     @rule(broken=st.booleans())
     def break_image(self, broken: bool) -> None:
@@ -148,15 +148,15 @@ class Walk(RuleBasedStateMachine):
         self.lose_routes(())
         self.break_image(False)
         self.allow_evictions(1)
-        scene.world.swap_controller("old")
+        scene.world.replace_controller("old")
         scene.world.run(400)
-        result = scene.back(force=True)
+        result = scene.rollback(force=True)
         scene.world.run(400)
         if self.edited and result.outcome is Outcome.FAILED and scene.statefulset["spec"]["replicas"] == 0:
             assert scene.shape is Shape.SHARED
             return  # a pause, and somebody's edit with which the controller disagrees: only a person scales it up again
         back = result.outcome in (Outcome.ROLLED_BACK, Outcome.ROLLED_BACK_HELD)
-        assert result.nothing_to_do or back, (result.outcome, result.record and result.record.reason)
+        assert result.unchanged or back, (result.outcome, result.record and result.record.reason)
         assert scene.shape is scene.pod_shape is Shape.SHARED
         assert scene.pod_ready
         if result.outcome is Outcome.ROLLED_BACK:

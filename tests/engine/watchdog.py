@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from seimigrate.domain.kinds import FREEZE_LABEL, HOLD_LABEL, JOURNAL_PREFIX, Kind, Object
-from seimigrate.domain.record import Direction, Do, Record
+from seimigrate.domain.kube.kinds import FREEZE_LABEL, HOLD_LABEL, JOURNAL_PREFIX, Kind, Object
+from seimigrate.domain.node.record import Direction, IntentKind, Record
 from seimigrate.engine.errors import Denied
 from seimigrate.engine.journal import read
 from seimigrate.engine.ports import Response
@@ -18,7 +18,7 @@ from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.objects import CONTROLLER_USER, SIDECAR, condition, labels_of
 from seimigrate.simulation.sidecar import HEALTH_ROUTES
 from seimigrate.simulation.world import World
-from tests.judge.startable import defects
+from tests.audit.startable import defects
 
 WRITES = ("create", "update", "patch", "delete", "evict")
 _HOLD_PATH = "/metadata/labels/" + HOLD_LABEL.replace("/", "~1")
@@ -111,8 +111,8 @@ class Watchdog:
         if writes == [_HOLD_PATH]:
             return
         record = self._record()
-        assert record.intent is not None and record.intent.do is Do.PATCH, "a patch without its intent"
-        assert request.kind.resource.kind == record.intent.kind
+        assert record.intent is not None and record.intent.kind is IntentKind.PATCH, "a patch without its intent"
+        assert request.kind.resource.kind == record.intent.object_kind
         if any(path.startswith("/spec/template") for path in writes):
             freezes = any(FREEZE_LABEL.replace("/", "~1") in path for path in writes)
             assert freezes or FREEZE_LABEL in labels_of(obj), "a template written that is not frozen"
@@ -125,7 +125,11 @@ class Watchdog:
         record = self._record()
         assert body["gracePeriodSeconds"] >= 1, "a pod deleted without grace"
         assert conditions["uid"] and conditions["resourceVersion"]
-        assert record.intent is not None and record.intent.do is Do.REPLACE and record.intent.pod == conditions["uid"]
+        assert (
+            record.intent is not None
+            and record.intent.kind is IntentKind.REPLACE
+            and record.intent.pod == conditions["uid"]
+        )
         ready = condition(pod, "Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
         if ready and record.direction is Direction.FORWARD:
             assert request.verb == "evict", "a Ready pod deleted past its budgets"
@@ -160,7 +164,11 @@ class Watchdog:
     def _judge_mark(self, namespace: str, pod: str, body: Mapping[str, Any]) -> None:
         record = self._record()
         assert body["type"] == "mark-ready"
-        assert record.intent is not None and record.intent.do is Do.MARK_READY and record.intent.task == body["id"]
+        assert (
+            record.intent is not None
+            and record.intent.kind is IntentKind.MARK_READY
+            and record.intent.task == body["id"]
+        )
         assert record.was_ready
         running = self._world.kubelet.pod(namespace, pod)
         assert running is not None and running.uid == record.intent.pod

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 import time
 
-from seimigrate.domain.network import ground, verdict
-from seimigrate.domain.network.judging import Judge
+from seimigrate.domain.verify.network import inventory, verdict
+from seimigrate.domain.verify.network.evaluate import PolicyEvaluator
 from tests.engine.harness import make_plan
 from tests.network import scene
 
@@ -33,9 +33,9 @@ def main(pods: int = 10_000, policies: int = 500) -> None:
         where = spaces[number % SPACES]
         found.append(scene.policy(f"policy-{number}", where, podSelector=selector, ingress=rules))
     started = time.perf_counter()
-    laid = ground.lay(namespaces, found, nodes, [scene.deployment()])
-    judge = Judge(laid, parameters)
-    count = sum(len(verdict.judge(node, parameters, laid, judge)) for node in nodes)
+    laid = inventory.build_inventory(namespaces, found, nodes, [scene.deployment()])
+    judge = PolicyEvaluator(laid, parameters)
+    count = sum(len(verdict.evaluate(node, parameters, laid, judge)) for node in nodes)
     print(f"{pods} pods, {policies} policies: {count} findings in {time.perf_counter() - started:.1f} s")
 
 

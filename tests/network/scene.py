@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from seimigrate.domain.finding import Finding
-from seimigrate.domain.kinds import Object
-from seimigrate.domain.network import ground, verdict
-from seimigrate.domain.network.judging import Judge
-from seimigrate.domain.plan import Plan
+from seimigrate.domain.findings import Finding
+from seimigrate.domain.kube.kinds import Object
+from seimigrate.domain.plan.plan import Plan
+from seimigrate.domain.verify.network import inventory, verdict
+from seimigrate.domain.verify.network.evaluate import PolicyEvaluator
 from tests.domain.objects import rendered
 from tests.engine.harness import make_plan
 
@@ -90,8 +90,8 @@ def judged(
     """What is found for the node."""
     parameters = (plan or make_plan()).parameters
     there = (deployment(),) if deployments is None else deployments
-    laid = ground.lay(namespaces, [copy.deepcopy(each) for each in policies], pods, there, beyond)
-    return verdict.judge(of or node(), parameters, laid, Judge(laid, parameters))
+    laid = inventory.build_inventory(namespaces, [copy.deepcopy(each) for each in policies], pods, there, beyond)
+    return verdict.evaluate(of or node(), parameters, laid, PolicyEvaluator(laid, parameters))
 
 
 def codes(*policies: Object, **more: Any) -> list[str]:

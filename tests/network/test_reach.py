@@ -9,10 +9,10 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from seimigrate.domain import selectors
-from seimigrate.domain.network import addresses, policies
-from seimigrate.domain.network.addresses import Block
-from seimigrate.domain.network.reach import NAME_LABEL, Endpoint, Network, endpoint
+from seimigrate.domain.kube import selectors
+from seimigrate.domain.verify.network import ip_ranges, policies
+from seimigrate.domain.verify.network.ip_ranges import IpBlock
+from seimigrate.domain.verify.network.reachability import NAME_LABEL, Endpoint, Network, endpoint
 from tests.network import naive
 
 MANY = settings(max_examples=settings().max_examples * 5)
@@ -145,7 +145,7 @@ def universe() -> list[dict[str, str]]:
 def test_what_a_selector_has_outside_others_is_found_if_and_only_if_there_is_something(
     one: dict[str, Any], others: list[dict[str, Any]]
 ) -> None:
-    outside = selectors.parse(one).outside([selectors.parse(each) for each in others])
+    outside = selectors.parse(one).difference([selectors.parse(each) for each in others])
     there = [
         each for each in universe() if naive.selected(one, each) and not any(naive.selected(o, each) for o in others)
     ]
@@ -158,8 +158,8 @@ def test_what_a_selector_has_outside_others_is_found_if_and_only_if_there_is_som
 @SOME
 @given(selector(), selector())
 def test_two_selectors_together_select_what_both_do(one: dict[str, Any], other: dict[str, Any]) -> None:
-    both = selectors.parse(one).both(selectors.parse(other))
-    assert both.none == (not any(naive.selected(one, e) and naive.selected(other, e) for e in universe()))
+    both = selectors.parse(one).intersect(selectors.parse(other))
+    assert both.is_empty == (not any(naive.selected(one, e) and naive.selected(other, e) for e in universe()))
     for each in universe():
         assert both.matches(each) == (naive.selected(one, each) and naive.selected(other, each))
 
@@ -167,11 +167,11 @@ def test_two_selectors_together_select_what_both_do(one: dict[str, Any], other: 
 @SOME
 @given(blocks(), st.lists(blocks(), max_size=3))
 def test_an_address_outside_other_blocks_is_found_if_and_only_if_there_is_one(one: Any, others: list[Any]) -> None:
-    def block(body: Any) -> Block:
-        return Block(body["cidr"], tuple(body.get("except", ())))
+    def block(body: Any) -> IpBlock:
+        return IpBlock(body["cidr"], tuple(body.get("except", ())))
 
-    found = addresses.outside(block(one), [block(each) for each in others])
-    inside = [a for a in map(addresses.parse, (*ADDRESSES, *SIXES)) if a in block(one)]
+    found = ip_ranges.uncovered_address(block(one), [block(each) for each in others])
+    inside = [a for a in map(ip_ranges.parse, (*ADDRESSES, *SIXES)) if a in block(one)]
     if found is None:
         assert all(any(a in block(other) for other in others) for a in inside)
     else:
@@ -201,7 +201,7 @@ def network(spec: dict[str, Any], **more: Any) -> Network:
 
 
 def peer(namespace: str = "monitoring", ip: str = "10.2.0.1", **labels: str) -> Endpoint:
-    return Endpoint(namespace, "peer", labels, (addresses.parse(ip),))
+    return Endpoint(namespace, "peer", labels, (ip_ranges.parse(ip),))
 
 
 BOTH = {"namespaceSelector": {"matchLabels": {"team": "ops"}}, "podSelector": {"matchLabels": {"app": "prometheus"}}}
@@ -268,7 +268,7 @@ def test_policies_add_up_and_never_take_away() -> None:
 
 def test_a_pods_own_kubernetes_node_and_the_pod_itself_always_get_in() -> None:
     net = network({})
-    kubelet = Endpoint("kube-system", "host-pod", {}, (addresses.parse("192.0.2.9"),), node="one", on_host=True)
+    kubelet = Endpoint("kube-system", "host-pod", {}, (ip_ranges.parse("192.0.2.9"),), node="one", on_host=True)
     assert net.allows(kubelet, node(nodeName="one"), 9100)
     assert not net.allows(kubelet, node(nodeName="two"), 9100)
     pod = node()
@@ -277,5 +277,5 @@ def test_a_pods_own_kubernetes_node_and_the_pod_itself_always_get_in() -> None:
 
 def test_pods_on_the_hosts_network_are_no_selectors_business() -> None:
     net = network({"ingress": [{"from": [{"namespaceSelector": {}}]}]})
-    assert not net.allows(Endpoint("monitoring", "p", {}, (addresses.parse("192.0.2.9"),), on_host=True), node(), 9100)
+    assert not net.allows(Endpoint("monitoring", "p", {}, (ip_ranges.parse("192.0.2.9"),), on_host=True), node(), 9100)
     assert net.allows(peer("nowhere"), node(hostNetwork=True), 9100)

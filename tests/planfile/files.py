@@ -15,11 +15,11 @@ GATES = """
 gates:
 - gate: prometheus
   name: up
-  at: {service: monitoring/prometheus, port: 9090, token: {env: PROMETHEUS_TOKEN}}
+  target: {service: monitoring/prometheus, port: 9090, token: {env: PROMETHEUS_TOKEN}}
   query: up{job="sei"}
   condition: all == 1
-- {gate: http, name: smoke, at: {pod: sei/probe-0, port: 80}, path: /smoke, when: [wave]}
-- {gate: person, name: look, when: [canary], ask: look at the dashboards}
+- {gate: http, name: smoke, target: {pod: sei/probe-0, port: 80}, path: /smoke, after: [wave]}
+- {gate: manual, name: look, after: [canary], message: look at the dashboards}
 """
 """A gate of each kind, to be put behind the plan."""
 

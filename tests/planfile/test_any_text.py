@@ -36,6 +36,6 @@ def test_the_plan_with_any_text_in_the_middle(text: str, start: int, dropped: in
     try_loading(TEXT[:start] + text + TEXT[start + dropped :])
 
 
-@given(WILD, st.sampled_from(["", "ports.public=", "sidecars.accepted=", "healthPaths="]))
+@given(WILD, st.sampled_from(["", "ports.public=", "sidecars.supported=", "healthPaths="]))
 def test_any_override(text: str, key: str) -> None:
     try_loading(TEXT, key + text)

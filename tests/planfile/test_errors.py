@@ -19,14 +19,14 @@ SCHEMA = [
     ("strategy: mixed", "@@stratgy: mixed", 'stratgy: unknown key: did you mean "strategy"?'),
     ("public: 9100", "@@publik: 9100", 'parameters.ports.publik: unknown key: did you mean "public"?'),
     ("healthPaths", "@@health_paths", 'parameters.health_paths: unknown key: did you mean "healthPaths"?'),
-    ("maxFailed", "@@max_failed", 'failure.max_failed: unknown key: did you mean "maxFailed"?'),
+    ("maxFailedNodes", "@@max_failed_nodes", 'failure.max_failed_nodes: unknown key: did you mean "maxFailedNodes"?'),
     ("\nstrategy", "\n@@ports: {}\nstrategy", 'ports: unknown key here: "ports" belongs to parameters'),
     (
         "\nparameters:",
-        "\nparameters:\n  @@grace: {}",
-        'parameters.grace: unknown key here: "grace" belongs to the root',
+        "\nparameters:\n  @@terminationGracePeriod: {}",
+        'parameters.terminationGracePeriod: unknown key here: "terminationGracePeriod" belongs to the root',
     ),
-    ("stuck: 180", "@@qqqq: 1", "deadlines.qqqq: unknown key: valid: gate, ready, stuck, eviction"),
+    ("stuck: 180", "@@qqqq: 1", "deadlines.qqqq: unknown key: valid: response, ready, stuck, eviction"),
     ("strategy: mixed", "strategy: @@mergd", 'strategy: unknown value "mergd": did you mean "merged"?'),
     ("stage: policy", "stage: @@polity", 'stages[6].stage: unknown value "polity": did you mean "policy"?'),
     (
@@ -53,27 +53,27 @@ SCHEMA = [
     ("9100", "@@[9100]", "parameters.ports.public: must be a whole number, not a list"),
     ("9100", "@@9100.5", "parameters.ports.public: must be a whole number, not 9100.5"),
     ("9100", "@@999999999999999999999", "parameters.ports.public: is too large a number"),
-    ("{default: 300}", "{default: @@0}", "grace.default: must be at least 30, not 0"),
-    ("gate: 120", "gate: @@-1", "deadlines.gate: must be at least 0, not -1"),
-    ("gate: 120", "gate: @@soon", 'deadlines.gate: must be a number, not the text "soon"'),
+    ("{default: 300}", "{default: @@0}", "terminationGracePeriod.default: must be at least 30, not 0"),
+    ("response: 120", "response: @@-1", "deadlines.response: must be at least 0, not -1"),
+    ("response: 120", "response: @@soon", 'deadlines.response: must be a number, not the text "soon"'),
     ("{fleet: 1,", "{fleet: @@0,", "fleet.maxUnavailable.fleet: must be a whole number from 1, or a percentage"),
     ('"100%"', "@@2.5", "fleet.waves[0]: must be a whole number from 1, or a percentage like"),
     ('"100%"', "@@0%", "fleet.waves[0]: must be a whole number from 1, or a percentage like"),
     ("[mode, chain]", "[@@tier]", "fleet.order[0]: must be mode, chain, namespace or label:KEY, not the text"),
     ("{node: null", "{node: @@full-0", "fleet.canary.node: must be NAMESPACE/NAME, not the text"),
-    ("undo: none", "undo: @@some", 'failure.undo: unknown value "some": '),
+    ("rollbackScope: none", "rollbackScope: @@some", 'failure.rollbackScope: unknown value "some": '),
     ("seid: seid", "seid: @@7", "parameters.containers.seid: must be text, not 7"),
-    ("{default: 300}", "@@300", "grace: must be a mapping, not 300"),
-    ("accepted: []", "accepted: @@{}", "parameters.sidecars.accepted: must be a list, not a mapping"),
+    ("{default: 300}", "@@300", "terminationGracePeriod: must be a mapping, not 300"),
+    ("supported: []", "supported: @@{}", "parameters.sidecars.supported: must be a list, not a mapping"),
     (
         "migration: split-listeners",
         "migration: @@Split",
         "migration: must be lower-case letters, digits and dashes, at most 63, like split-listeners, not the text",
     ),
     (
-        "accepted: []",
-        "accepted: [{minimumVersion: @@v2}]",
-        'parameters.sidecars.accepted[0].minimumVersion: must be a version like v1.2.3, not the text "v2"',
+        "supported: []",
+        "supported: [{minimumVersion: @@v2}]",
+        'parameters.sidecars.supported[0].minimumVersion: must be a version like v1.2.3, not the text "v2"',
     ),
 ]
 
@@ -106,15 +106,27 @@ def test_what_is_no_plan_at_all_gives_one_line(text: str, line: str) -> None:
 
 
 YAML = [
-    ("gate: 120", "gate: 120\n  @@gate: 130", "deadlines.gate: is there already, in line "),
-    ("{default: 300}", "@@&a {default: 300}", "grace: &a is an anchor: write the value out where it is used"),
-    ("{default: 300}", "{@@<<: {default: 3}}", "grace.<<: merge keys are not used here: write the values out"),
-    ("{default: 300}", "{@@[a]: 1, default: 3}", "grace: a key must be plain text"),
-    ("{default: 300}", "{@@*a : 1, default: 3}", "grace: *a is an alias: write the value out"),
-    ("{default: 300}", "{&a default: 3, @@default: 4}", "grace.default: is there already, in line "),
+    ("response: 120", "response: 120\n  @@response: 130", "deadlines.response: is there already, in line "),
+    (
+        "{default: 300}",
+        "@@&a {default: 300}",
+        "terminationGracePeriod: &a is an anchor: write the value out where it is used",
+    ),
+    (
+        "{default: 300}",
+        "{@@<<: {default: 3}}",
+        "terminationGracePeriod.<<: merge keys are not used here: write the values out",
+    ),
+    ("{default: 300}", "{@@[a]: 1, default: 3}", "terminationGracePeriod: a key must be plain text"),
+    ("{default: 300}", "{@@*a : 1, default: 3}", "terminationGracePeriod: *a is an alias: write the value out"),
+    ("{default: 300}", "{&a default: 3, @@default: 4}", "terminationGracePeriod.default: is there already, in line "),
     ("9100", "@@!!int 9100", "parameters.ports.public: tag:yaml.org,2002:int is a tag: plan files have none"),
     ("\nfailure:", "\n@@---\nfailure:", "a second document begins here: one file is one document"),
-    ("settle: 65", "settle: 65\n  @@on: 1", "release.on: unknown key: valid: agreement, settle"),
+    (
+        "stabilization: 65",
+        "stabilization: 65\n  @@on: 1",
+        "release.on: unknown key: valid: agreementTimeout, stabilization",
+    ),
     *(
         ("9100", f"@@{text}", f"parameters.ports.public: {text} means different things to different YAML readers")
         for text in ("yes", "Off", "010", "9_100", "1:30", "0x10", "0o17", ".inf", ".nan")
@@ -129,10 +141,10 @@ def test_yaml_that_is_easily_misread_is_refused(old: str, new: str, line: str) -
 
 
 def test_an_alias_is_not_complained_of_twice() -> None:
-    lines = errors(spoiled(("{default: 300}", "&a {default: 300}"), ("settle: 65", "settle: *a")))
+    lines = errors(spoiled(("{default: 300}", "&a {default: 300}"), ("stabilization: 65", "stabilization: *a")))
     assert [line.split(": ", 1)[1] for line in lines] == [
-        "grace: &a is an anchor: write the value out where it is used",
-        "release.settle: *a is an alias: write the value out",
+        "terminationGracePeriod: &a is an anchor: write the value out where it is used",
+        "release.stabilization: *a is an alias: write the value out",
     ]
 
 
@@ -140,15 +152,15 @@ def test_all_errors_are_shown_at_once_in_the_files_order() -> None:
     text = spoiled(
         ("public: 9100", "publik: 9100"),  # of the format
         ("proxy: kube-rbac-proxy", "proxy: seid"),  # of the rules
-        ("gate: 120", "gate: 120\n  gate: 130"),  # of YAML
-        ("node: rollback", "node: rolback"),
+        ("response: 120", "response: 120\n  response: 130"),  # of YAML
+        ("onNodeFailure: rollback", "onNodeFailure: rolback"),
     )
     assert [line.split(": ", 1)[1].split(": ")[0] for line in errors(text, ["ports.proxi=1"])] == [
         'unknown key "ports.proxi"',
         "parameters.ports.publik",
         "parameters.containers.seid",
-        "deadlines.gate",
-        "failure.node",
+        "deadlines.response",
+        "failure.onNodeFailure",
     ]
 
 
@@ -163,7 +175,7 @@ def test_within_one_part_the_rules_speak_of_what_the_format_does_not_refuse() ->
         ("proxy: 8443", "proxy: 9100"),
         ("proxy: kube-rbac-proxy", "proxy: 7"),
         ("seid: seid", "seid: sei-sidecar"),
-        ("{accepted: [], image: null", "{accepted: [{digest: x}, {tag: a, digest: null, x: 1}, {}], image: 'X Y'"),
+        ("{supported: [], image: null", "{supported: [{digest: x}, {tag: a, digest: null, x: 1}, {}], image: 'X Y'"),
         ("clients: []", "clients: [{x: 1}, {podSelector: 7}, {ipBlock: {cidr: ten}}]"),
         ("accounts: []", "accounts: [7, bob]"),
         ('["100%"]', "[0%, 5, 4]"),
@@ -174,9 +186,9 @@ def test_within_one_part_the_rules_speak_of_what_the_format_does_not_refuse() ->
         "parameters.ports.proxy",
         "parameters.containers.proxy",
         "parameters.containers.seid",
-        "parameters.sidecars.accepted[0].digest",
-        "parameters.sidecars.accepted[1].x",
-        "parameters.sidecars.accepted[2]",
+        "parameters.sidecars.supported[0].digest",
+        "parameters.sidecars.supported[1].x",
+        "parameters.sidecars.supported[2]",
         "parameters.sidecars.image",
         "parameters.access.clients[0]",
         "parameters.access.clients[0].x",
@@ -202,13 +214,13 @@ def test_a_value_that_is_off_makes_no_rule_speak_of_its_default() -> None:
 
 def test_within_one_gate_the_rules_speak_of_what_the_format_does_not_refuse() -> None:
     gates = GATES.replace("name: smoke", "name: up").replace("path: /smoke", "path: smoke").replace("[canary]", "[]")
-    gates = gates.replace("port: 80}", "port: 80, url: 'https://x'}").replace("ask: look", "aks: look")
+    gates = gates.replace("port: 80}", "port: 80, url: 'https://x'}").replace("message: look", "mesage: look")
     assert sorted(shown(TEXT + gates)) == [
-        "gates[1].at",
         "gates[1].name",
         "gates[1].path",
-        "gates[2].aks",
-        "gates[2].when",
+        "gates[1].target",
+        "gates[2].after",
+        "gates[2].mesage",
     ]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from seimigrate.domain.images import Image, accepted, parse_image
-from seimigrate.domain.plan import AcceptedImage
+from seimigrate.domain.plan.images import Image, accepted, parse_image
+from seimigrate.domain.plan.plan import SupportedImage
 from tests.planfile.files import DIGEST
 
 
@@ -32,34 +32,34 @@ def test_a_reference_has_a_repository_a_tag_and_a_digest(reference: str, image: 
 def test_what_is_no_reference_is_refused_and_never_accepted(reference: str) -> None:
     with pytest.raises(ValueError, match="not an image reference"):
         parse_image(reference)
-    assert not accepted(reference, [AcceptedImage(tag="v1"), AcceptedImage(minimum_version="v0.0.0")])
+    assert not accepted(reference, [SupportedImage(tag="v1"), SupportedImage(minimum_version="v0.0.0")])
 
 
 @pytest.mark.parametrize(
     ("image", "entry", "expected"),
     [
-        (f"x@{DIGEST}", AcceptedImage(digest=DIGEST), True),
-        (f"x:v1@{DIGEST}", AcceptedImage(digest=DIGEST), True),
-        (f"x@{DIGEST[:-1]}b", AcceptedImage(digest=DIGEST), False),
-        ("x:v1", AcceptedImage(digest=DIGEST), False),
-        ("x:v1", AcceptedImage(tag="v1"), True),
-        (f"x:v1@{DIGEST}", AcceptedImage(tag="v1"), True),
-        ("host:5000/x", AcceptedImage(tag="5000"), False),
-        ("x", AcceptedImage(tag="latest"), True),
-        (f"x@{DIGEST}", AcceptedImage(tag="latest"), False),
-        ("x:v1.10.0", AcceptedImage(minimum_version="v1.9.0"), True),
-        ("x:1.9.0", AcceptedImage(minimum_version="v1.9.0"), True),
-        ("x:v1.8.99", AcceptedImage(minimum_version="1.9.0"), False),
-        ("x:v1.9.0-rc1", AcceptedImage(minimum_version="v1.9.0"), False),
-        ("x:v1.9.1-rc1", AcceptedImage(minimum_version="v1.9.0"), True),
-        ("x:v2", AcceptedImage(minimum_version="v1.9.0"), False),
-        ("x:latest", AcceptedImage(minimum_version="v1.9.0"), False),
-        (f"x@{DIGEST}", AcceptedImage(minimum_version="v0.0.0"), False),
-        ("x:v1", AcceptedImage(), False),
+        (f"x@{DIGEST}", SupportedImage(digest=DIGEST), True),
+        (f"x:v1@{DIGEST}", SupportedImage(digest=DIGEST), True),
+        (f"x@{DIGEST[:-1]}b", SupportedImage(digest=DIGEST), False),
+        ("x:v1", SupportedImage(digest=DIGEST), False),
+        ("x:v1", SupportedImage(tag="v1"), True),
+        (f"x:v1@{DIGEST}", SupportedImage(tag="v1"), True),
+        ("host:5000/x", SupportedImage(tag="5000"), False),
+        ("x", SupportedImage(tag="latest"), True),
+        (f"x@{DIGEST}", SupportedImage(tag="latest"), False),
+        ("x:v1.10.0", SupportedImage(minimum_version="v1.9.0"), True),
+        ("x:1.9.0", SupportedImage(minimum_version="v1.9.0"), True),
+        ("x:v1.8.99", SupportedImage(minimum_version="1.9.0"), False),
+        ("x:v1.9.0-rc1", SupportedImage(minimum_version="v1.9.0"), False),
+        ("x:v1.9.1-rc1", SupportedImage(minimum_version="v1.9.0"), True),
+        ("x:v2", SupportedImage(minimum_version="v1.9.0"), False),
+        ("x:latest", SupportedImage(minimum_version="v1.9.0"), False),
+        (f"x@{DIGEST}", SupportedImage(minimum_version="v0.0.0"), False),
+        ("x:v1", SupportedImage(), False),
     ],
 )
-def test_an_image_is_accepted_by_digest_tag_or_version(image: str, entry: AcceptedImage, expected: bool) -> None:
-    assert accepted(image, [AcceptedImage(tag="other"), entry]) is expected
+def test_an_image_is_accepted_by_digest_tag_or_version(image: str, entry: SupportedImage, expected: bool) -> None:
+    assert accepted(image, [SupportedImage(tag="other"), entry]) is expected
 
 
 def test_an_empty_list_accepts_nothing() -> None:

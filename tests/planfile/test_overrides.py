@@ -20,15 +20,15 @@ def test_a_value_is_read_as_yaml_and_replaces_the_files() -> None:
 def test_lists_of_mappings_and_images_with_ports_tags_and_digests() -> None:
     image = f"host:5000/seictl:v2.1.0@{DIGEST}"
     sidecars = load_plan(
-        TEXT, "p.yaml", [f"sidecars.image={image}", f"sidecars.accepted=[{{digest: '{DIGEST}'}}, {{tag: v9}}]"]
+        TEXT, "p.yaml", [f"sidecars.image={image}", f"sidecars.supported=[{{digest: '{DIGEST}'}}, {{tag: v9}}]"]
     ).parameters.sidecars
     assert sidecars.image == image
-    assert [entry.tag for entry in sidecars.accepted] == [None, "v9"]
+    assert [entry.tag for entry in sidecars.supported] == [None, "v9"]
 
 
 @pytest.mark.parametrize("nothing", ["sidecars.image=", "sidecars.image=null", "sidecars.image=~"])
 def test_nothing_takes_an_image_away(nothing: str) -> None:
-    text = spoiled(("{accepted: [], image: null", "{accepted: [{tag: v2}], image: x:v2"))
+    text = spoiled(("{supported: [], image: null", "{supported: [{tag: v2}], image: x:v2"))
     assert load_plan(text, "p.yaml", [nothing]).parameters.sidecars.image is None
 
 
@@ -61,8 +61,8 @@ WRONG = [
     ("healthPaths=[/x", "--set healthPaths=[/x: parameters.healthPaths: not YAML"),
     ("healthPaths=[x]", "--set healthPaths=[x]: parameters.healthPaths[0]: must begin with /"),
     (
-        "sidecars.accepted=[{tga: v2}]",
-        "--set sidecars.accepted=[{tga: v2}]: parameters.sidecars.accepted[0].tga: unknown key: did",
+        "sidecars.supported=[{tga: v2}]",
+        "--set sidecars.supported=[{tga: v2}]: parameters.sidecars.supported[0].tga: unknown key: did",
     ),
     (
         "sidecars.image=x:v2",

@@ -47,16 +47,16 @@ RULES = [
     ("/v0/metrics]", "@@/v0/livez]", "parameters.healthPaths[3]: is there already"),
     ('["100%"]', "[5, @@3]", "fleet.waves[1]: must have no smaller size than the wave before it"),
     ('["100%"]', "@@[]", "fleet.waves: must have at least one size"),
-    ("accepted: []", "accepted: [@@{}]", "parameters.sidecars.accepted[0]: must have exactly one of digest"),
+    ("supported: []", "supported: [@@{}]", "parameters.sidecars.supported[0]: must have exactly one of digest"),
     (
-        "accepted: []",
-        f"accepted: [@@{{tag: v2, digest: '{DIGEST}'}}]",
-        "parameters.sidecars.accepted[0]: must have exactly",
+        "supported: []",
+        f"supported: [@@{{tag: v2, digest: '{DIGEST}'}}]",
+        "parameters.sidecars.supported[0]: must have exactly",
     ),
     (
         "image: null",
         "image: @@x:v2",
-        "parameters.sidecars.image: is not known to split its listeners: sidecars.accepted is",
+        "parameters.sidecars.image: is not known to split its listeners: sidecars.supported is",
     ),
     ("clients: []", "clients: [@@{}]", "parameters.access.clients[0]: means nobody"),
     (
@@ -86,9 +86,9 @@ RULES = [
     ),
     ("accounts: []", "accounts: [@@bob]", "parameters.access.accounts[0]: is none of system:serviceaccount:"),
     (
-        "{accepted: [], image: null",
-        "{accepted: [{tag: v3}], image: @@x:v2",
-        "parameters.sidecars.image: is not known to split its listeners: no entry of sidecars.accepted matches it",
+        "{supported: [], image: null",
+        "{supported: [{tag: v3}], image: @@x:v2",
+        "parameters.sidecars.image: is not known to split its listeners: no entry of sidecars.supported matches it",
     ),
     ("image: null", "image: @@X Y", "parameters.sidecars.image: is not an image reference"),
     (
@@ -117,9 +117,9 @@ def test_the_rules_for_what_is_sound_are_checked_beside_errors_of_the_format() -
 @pytest.mark.parametrize(
     "change",
     [
-        ("{accepted: [], image: null", "{accepted: [{tag: v2}], image: host:5000/x:v2"),
-        ("{accepted: [], image: null", f"{{accepted: [{{digest: '{DIGEST}'}}], image: 'x@{DIGEST}'"),
-        ("{accepted: [], image: null", "{accepted: [{minimumVersion: v1.9.0}], image: x:v1.10.0"),
+        ("{supported: [], image: null", "{supported: [{tag: v2}], image: host:5000/x:v2"),
+        ("{supported: [], image: null", f"{{supported: [{{digest: '{DIGEST}'}}], image: 'x@{DIGEST}'"),
+        ("{supported: [], image: null", "{supported: [{minimumVersion: v1.9.0}], image: x:v1.10.0"),
         ("strategy: mixed", "strategy: merged"),
         ("{default: 300}", "{default: 1e2, fullNode: 30.5}"),
         ('["100%"]', "[1, 5%, 5, 30%]"),

@@ -10,30 +10,30 @@ from kubernetes.client import Configuration
 
 from seimigrate.adapters.api import ApiCluster, path_of
 from seimigrate.adapters.connection import Connection
-from seimigrate.adapters.web import GateWeb
-from seimigrate.domain.gates import At, Judgement, PrometheusGate, Verdict
-from seimigrate.domain.kinds import Kind
-from seimigrate.engine.gating import Gatekeeper
+from seimigrate.adapters.gate_http import GateHttpClient
+from seimigrate.domain.kube.kinds import Kind
+from seimigrate.domain.plan.gates import GateResult, GateTarget, PrometheusGate, Verdict
+from seimigrate.engine.gate_client import GateClient
 from seimigrate.simulation.world import World
 from tests.adapters.helpers import pod, wait_until
 from tests.controlplane.kubelet_server import PortForwardServer
 from tests.controlplane.process import ControlPlane
 
 
-def ask(port: int, query: str, condition: str) -> Judgement:
-    keeper = Gatekeeper(World().cluster, GateWeb(Connection(Configuration())))
-    at = At(url=f"http://127.0.0.1:{port}")
-    return keeper.ask(PrometheusGate(gate="prometheus", name="up", at=at, query=query, condition=condition))
+def ask(port: int, query: str, condition: str) -> GateResult:
+    keeper = GateClient(World().cluster, GateHttpClient(Connection(Configuration())))
+    at = GateTarget(url=f"http://127.0.0.1:{port}")
+    return keeper.query(PrometheusGate(gate="prometheus", name="up", target=at, query=query, condition=condition))
 
 
 def test_what_is_up_passes(prometheus: int) -> None:
-    assert ask(prometheus, 'up{job="self"}', "all == 1") == Judgement("up", Verdict.PASS, "1 of 1 samples == 1")
+    assert ask(prometheus, 'up{job="self"}', "all == 1") == GateResult("up", Verdict.PASS, "1 of 1 samples == 1")
 
 
 def test_what_is_down_fails_and_is_named(prometheus: int) -> None:
-    judgement = ask(prometheus, "up", "all == 1")
-    assert judgement.verdict is Verdict.FAIL
-    assert judgement.reason == '1 of 2 samples not == 1: up{instance="127.0.0.1:1", job="gone"} is 0'
+    result = ask(prometheus, "up", "all == 1")
+    assert result.verdict is Verdict.FAIL
+    assert result.reason == '1 of 2 samples not == 1: up{instance="127.0.0.1:1", job="gone"} is 0'
 
 
 def test_a_count_may_be_none(prometheus: int) -> None:
@@ -51,13 +51,15 @@ def test_a_count_may_be_none(prometheus: int) -> None:
     ],
 )
 def test_what_tells_nothing_is_inconclusive(prometheus: int, query: str, reason: str) -> None:
-    judgement = ask(prometheus, query, "all == 1")
-    assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert judgement.reason.startswith(reason)
+    result = ask(prometheus, query, "all == 1")
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.reason.startswith(reason)
 
 
 @pytest.fixture
-def behind_service(controlplane: ControlPlane, cluster: ApiCluster, namespace: str, prometheus: int) -> Iterator[At]:
+def behind_service(
+    controlplane: ControlPlane, cluster: ApiCluster, namespace: str, prometheus: int
+) -> Iterator[GateTarget]:
     """Give a Service whose only pod is the real Prometheus: the kubelet's end of the port-forward talks to it."""
 
     def handler(_: str, __: str, port: int, request: bytes) -> bytes:
@@ -84,14 +86,16 @@ def behind_service(controlplane: ControlPlane, cluster: ApiCluster, namespace: s
         spec = {"selector": {"app": "prometheus"}, "ports": [{"port": 80, "targetPort": 9090}]}
         meta = {"namespace": namespace, "name": "prometheus"}
         cluster.create(Kind.SERVICE, {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec})
-        yield At(service=f"{namespace}/prometheus", port=80)
+        yield GateTarget(service=f"{namespace}/prometheus", port=80)
         cluster.delete(Kind.POD, namespace, "prometheus-0", uid=body["metadata"]["uid"], grace_seconds=0)
         cluster.delete(Kind.NODE, "", node, uid=created["metadata"]["uid"])
 
 
 def test_it_is_asked_by_port_forward_through_its_service(
-    controlplane: ControlPlane, cluster: ApiCluster, behind_service: At
+    controlplane: ControlPlane, cluster: ApiCluster, behind_service: GateTarget
 ) -> None:
-    gate = PrometheusGate(gate="prometheus", name="up", at=behind_service, query='up{job="self"}', condition="all == 1")
-    keeper = Gatekeeper(cluster, GateWeb(controlplane.admin))
-    assert keeper.ask(gate) == Judgement("up", Verdict.PASS, "1 of 1 samples == 1")
+    gate = PrometheusGate(
+        gate="prometheus", name="up", target=behind_service, query='up{job="self"}', condition="all == 1"
+    )
+    keeper = GateClient(cluster, GateHttpClient(controlplane.admin))
+    assert keeper.query(gate) == GateResult("up", Verdict.PASS, "1 of 1 samples == 1")

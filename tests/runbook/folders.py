@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from seimigrate.cli.app import app
-from seimigrate.cli.vocabulary import vocabulary
+from seimigrate.cli.command_tree import command_tree
+from seimigrate.cli.main import app
 from seimigrate.resources import runbooks_dir
 from seimigrate.runbook.check import check
 
@@ -29,5 +29,5 @@ def findings(folder: Path | None) -> list[str]:
     """What ``runbook check`` finds, with paths beginning at the folder."""
     import typer
 
-    _, problems = check(str(folder) if folder else None, vocabulary(typer.main.get_command(app)))
+    _, problems = check(str(folder) if folder else None, command_tree(typer.main.get_command(app)))
     return [str(problem).replace(f"{folder}/", "") for problem in problems]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from seimigrate.domain.plan import StageName
-from seimigrate.domain.steps import CHANGING
+from seimigrate.domain.plan.plan import StageName
+from seimigrate.domain.plan.rollback_steps import REVERTING_STEPS
 from seimigrate.runbook import RunbookError, read_runbooks
 from tests.runbook.folders import copied, findings, spoil
 
@@ -17,19 +17,19 @@ def test_nothing_is_wrong_with_the_runbooks_that_come_along() -> None:
 
 
 def test_every_stage_has_a_whole_way_back() -> None:
-    ways = read_runbooks(None).ways
+    runbooks = read_runbooks(None).rollback_runbooks
     for stage in StageName:
-        way = ways.of(stage)
-        assert way is not None
-        steps = [step.do for step in way.steps if step.do in CHANGING]
-        assert steps == ([CHANGING[-1]] if stage in ("hold", "check") else list(CHANGING))
+        runbook = runbooks.for_stage(stage)
+        assert runbook is not None
+        steps = [step.action for step in runbook.steps if step.action in REVERTING_STEPS]
+        assert steps == ([REVERTING_STEPS[-1]] if stage in ("hold", "check") else list(REVERTING_STEPS))
 
 
 def test_every_page_is_for_three_in_the_morning() -> None:
-    for page in read_runbooks(None).pages:
-        assert max(map(len, page.text.splitlines())) <= 160, page.id
-        assert any(command.section == "Act" for command in page.commands), page.id
-        assert any(command.section == "Verify" for command in page.commands), page.id
+    for runbook in read_runbooks(None).runbooks:
+        assert max(map(len, runbook.text.splitlines())) <= 160, runbook.id
+        assert any(command.section == "Mitigation" for command in runbook.commands), runbook.id
+        assert any(command.section == "Verification" for command in runbook.commands), runbook.id
 
 
 EXPOSE = "rollback-expose.md"
@@ -39,17 +39,22 @@ SPOILED = [
     (EXPOSE, "stage: expose", "stage: expse", 'stage: unknown stage "expse": did you mean "expose"?'),
     (EXPOSE, "severity: urgent", "severity: bad", 'severity: unknown value "bad": valid: routine, urgent, emergency'),
     (EXPOSE, "severity: urgent", "severity: a: b", "not YAML"),
-    (EXPOSE, "time: 2 minutes", "tme: 2 minutes", 'tme: unknown key: did you mean "time"?'),
-    (EXPOSE, "do: unpatch", "do: unptch", 'do: unknown step "unptch": did you mean "unpatch"?'),
-    (EXPOSE, "otherwise: fail", "otherwise: go-on", 'otherwise: unknown value "go-on": valid: fail, pause'),
-    (EXPOSE, "unattended: go-on", "unattended: yes", "unattended: yes means different things"),
+    (EXPOSE, "duration: 2 minutes", "duratoin: 2 minutes", 'duratoin: unknown key: did you mean "duration"?'),
+    (EXPOSE, "do: revert", "do: rever", 'do: unknown step "rever": did you mean "revert"?'),
+    (EXPOSE, "on-failure: fail", "on-failure: go-on", 'on-failure: unknown value "go-on": valid: fail, pause'),
+    (EXPOSE, "unattended: continue", "unattended: yes", "unattended: yes means different things"),
     (EXPOSE, "expect: the pod is Ready", "expects: it", 'expects: is no argument of wait: did you mean "expect"?'),
     (EXPOSE, "do: release", "does: release", "must say what to do"),
-    (EXPOSE, "## Decide", "## Decided", 'unknown heading "Decided": did you mean "Decide"?'),
-    (EXPOSE, "# Bring back a node", "# Bring", "needs one title, that of its front matter"),
-    (EXPOSE, "](lost-orchestrator.md)", "](lost.md)", "lost.md leads nowhere"),
-    (EXPOSE, "](#by-hand)", "](#by-hnd)", '#by-hnd is no heading of this page: did you mean "by-hand"?'),
-    (EXPOSE, "](lost-orchestrator.md)", "](https://x.org)", "https://x.org leads out"),
+    (EXPOSE, "## Decision", "## Decisions", 'unknown heading "Decisions": did you mean "Decision"?'),
+    (EXPOSE, "# Roll back a node", "# Roll", "needs one title, that of its front matter"),
+    (EXPOSE, "](stale-lock.md)", "](lost.md)", "lost.md leads nowhere"),
+    (
+        EXPOSE,
+        "](#with-kubectl-only)",
+        "](#with-kubectl-ony)",
+        '#with-kubectl-ony is no heading of this page: did you mean "with-kubectl-only"?',
+    ),
+    (EXPOSE, "](stale-lock.md)", "](https://x.org)", "https://x.org leads out"),
     (EXPOSE, "seimigrate status --node", "seimigrate statsu --node", "seimigrate has no command statsu"),
     (EXPOSE, "seimigrate status --node", "seimigrate status --nod", "seimigrate status has no option --nod"),
     (EXPOSE, "patch statefulset NODE", "pach statefulset NODE", "kubectl pach is not known here"),
@@ -75,8 +80,8 @@ def test_what_is_wrong_is_told_with_file_and_line(tmp_path: Path, name: str, old
 
 
 STEPS = [
-    ("do: unpatch", "do: notify\nsay: hm", 'step "unpatch" is missing: a way back needs unpatch, replace-pod'),
-    ("do: unpatch", "do: replace-pod", 'step "replace-pod" is there already'),
+    ("do: revert", "do: notify\nsay: hm", 'step "revert" is missing: a rollback needs revert, replace-pod'),
+    ("do: revert", "do: replace-pod", 'step "replace-pod" is there already'),
     ("do: wait", "do: verify", 'step "verify" is there already'),
     ("do: confirm", "do: pause", "must come before this one"),
 ]
@@ -100,17 +105,17 @@ def test_steps_that_bring_no_node_back_are_refused(tmp_path: Path, old: str, new
 
 def test_steps_in_another_order_are_refused(tmp_path: Path) -> None:
     folder = copied(tmp_path)
-    spoil(folder, EXPOSE, "do: unpatch", "do: UNPATCH")
-    spoil(folder, EXPOSE, "do: replace-pod", "do: unpatch")
-    spoil(folder, EXPOSE, "do: UNPATCH", "do: replace-pod")
-    assert any('step "unpatch" must come before "replace-pod"' in each for each in findings(folder))
+    spoil(folder, EXPOSE, "do: revert", "do: SWAP")
+    spoil(folder, EXPOSE, "do: replace-pod", "do: revert")
+    spoil(folder, EXPOSE, "do: SWAP", "do: replace-pod")
+    assert any('step "revert" must come before "replace-pod"' in each for each in findings(folder))
 
 
 def test_a_page_on_which_a_person_decides_needs_a_confirmation(tmp_path: Path) -> None:
     folder = copied(tmp_path)
-    spoil(folder, "rollback-hold.md", "decides: program", "decides: the operator")
+    spoil(folder, "rollback-hold.md", "approver: automatic", "approver: the operator")
     [found] = findings(folder)
-    assert '"the operator" decides, so a step "confirm" must come before this one' in found
+    assert '"the operator" approves, so a step "confirm" must come before this one' in found
 
 
 def test_a_stage_without_a_page_is_an_error_and_so_are_two_pages_for_one(tmp_path: Path) -> None:
@@ -131,10 +136,10 @@ def test_a_page_that_nothing_leads_to_is_an_orphan(tmp_path: Path) -> None:
 
 def test_a_page_with_a_broken_link_does_not_keep_a_node_from_going_back(tmp_path: Path) -> None:
     folder = copied(tmp_path)
-    spoil(folder, EXPOSE, "](lost-orchestrator.md)", "](lost.md)")
+    spoil(folder, EXPOSE, "](stale-lock.md)", "](lost.md)")
     spoil(folder, EXPOSE, "seimigrate status", "seimigrate statsu")
     assert findings(folder)
-    assert read_runbooks(str(folder)).ways.of(StageName.EXPOSE) is not None
+    assert read_runbooks(str(folder)).rollback_runbooks.for_stage(StageName.EXPOSE) is not None
 
 
 def test_pages_of_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:

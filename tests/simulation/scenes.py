@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seimigrate.domain.kinds import HOLD_LABEL, Kind, Object
+from seimigrate.domain.kube.kinds import HOLD_LABEL, Kind, Object
 from seimigrate.simulation.admission import POLICIES
 from seimigrate.simulation.render import Generation, render
 from seimigrate.simulation.world import SPLIT_IMAGE, World

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from seimigrate.domain.kinds import CONTROLLER_MANAGER, HOLD_LABEL, Kind, Object
-from seimigrate.engine.errors import Conflict, Invalid, NotFound, Refused
-from seimigrate.simulation.cluster import MemoryCluster, Request
+from seimigrate.domain.kube.kinds import CONTROLLER_MANAGER, HOLD_LABEL, Kind, Object
+from seimigrate.engine.errors import Conflict, EvictionBlocked, Invalid, NotFound
+from seimigrate.simulation.cluster import FakeCluster, Request
 from seimigrate.simulation.fields import decode, owned
 from seimigrate.simulation.objects import container, copy_json
 from seimigrate.simulation.world import World
@@ -103,7 +103,7 @@ def test_a_forced_apply_takes_its_fields_back_and_keeps_what_it_does_not_name(wo
         {"op": "add", "path": f"{sidecar}/env/-", "value": {"name": "SEI_SIDECAR_PUBLIC_PORT", "value": "9100"}},
         {"op": "add", "path": f"/metadata/labels/{HOLD_LABEL.replace('/', '~1')}", "value": "run-1"},
     )
-    world.swap_controller("old")
+    world.replace_controller("old")
     world.run(1)
     body = statefulset(world)
     entry = container(body["spec"]["template"], "sei-sidecar")
@@ -118,10 +118,10 @@ def test_a_forced_apply_takes_its_fields_back_and_keeps_what_it_does_not_name(wo
 
 
 def test_a_field_that_the_controller_no_longer_applies_goes_away(world: World) -> None:
-    world.swap_controller("new", default_sidecar_image="ghcr.io/sei-protocol/seictl@sha256:" + "a" * 64)
+    world.replace_controller("new", default_sidecar_image="ghcr.io/sei-protocol/seictl@sha256:" + "a" * 64)
     world.run(1)
     assert len(container(statefulset(world)["spec"]["template"], "sei-sidecar")["ports"]) == 2  # type: ignore[index]
-    world.swap_controller("old")
+    world.replace_controller("old")
     world.run(1)
     entry = container(statefulset(world)["spec"]["template"], "sei-sidecar")
     assert entry is not None
@@ -131,7 +131,7 @@ def test_a_field_that_the_controller_no_longer_applies_goes_away(world: World) -
 
 def test_an_identical_apply_leaves_no_trace(world: World) -> None:
     before = statefulset(world)
-    world.swap_controller("old")
+    world.replace_controller("old")
     world.run(65)
     assert statefulset(world)["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
 
@@ -148,7 +148,7 @@ def test_deletes_and_evictions_of_another_pod_are_refused(world: World) -> None:
     world.cluster.put(
         Kind.DISRUPTION_BUDGET, budget | {"spec": {"selector": {"matchLabels": {"sei.io/node": "full-0"}}}}
     )
-    with pytest.raises(Refused):
+    with pytest.raises(EvictionBlocked):
         world.cluster.evict(SEI, "full-0-0", uid=pod["metadata"]["uid"], resource_version=version, grace_seconds=30)
     assert world.pod(SEI, "full-0") == pod
 
@@ -167,7 +167,7 @@ def test_create_needs_the_namespace_and_the_name_only_once(world: World) -> None
 
 
 def test_every_request_is_recorded_and_hooks_see_it_before_and_after() -> None:
-    cluster = MemoryCluster(lambda: 0.0)
+    cluster = FakeCluster(lambda: 0.0)
     seen: list[str] = []
 
     def fail(request: Request) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from seimigrate.domain.kinds import CONTROLLER_MANAGER, FREEZE_LABEL, Kind
-from seimigrate.domain.plan import Mode
+from seimigrate.domain.kube.kinds import CONTROLLER_MANAGER, FREEZE_LABEL, Kind
+from seimigrate.domain.plan.plan import Mode
 from seimigrate.engine.errors import Denied
 from seimigrate.simulation.objects import condition, container
 from seimigrate.simulation.world import SHARED_IMAGE, SPLIT_IMAGE, World
@@ -99,7 +99,7 @@ def test_the_new_controller_replaces_a_pod_whose_template_it_agrees_with_unless_
             label(world, Kind.STATEFUL_SET, "a-0", FREEZE_LABEL)
         old = world.pod(SEI, "a-0")
         assert old is not None
-        world.swap_controller("new")
+        world.replace_controller("new")
         world.run(60)
         assert world.pod(SEI, "a-0") == old
         set_template(world, "a-0", split_template(world, "a-0"))
@@ -112,13 +112,13 @@ def test_image_drift_starts_a_node_update_that_ends_with_the_new_image_ready() -
     world.add_node(SEI, "a-0")
     before = world.pod(SEI, "a-0")
     assert before is not None
-    world.swap_controller("new")
+    world.replace_controller("new")
     world.run_until(lambda: condition(world.seinode(SEI, "a-0"), "NodeUpdateInProgress") == "True")
     world.run_until(lambda: new_pod(world, "a-0", before["metadata"]["uid"]) and world.is_ready(SEI, "a-0"))
     node = world.seinode(SEI, "a-0")
     assert node["status"]["currentSidecarImage"] == SPLIT_IMAGE
     assert condition(node, "NodeUpdateInProgress") == "False"
-    service = world.view.get(Kind.SERVICE, SEI, "a-0")
+    service = world.cache.get(Kind.SERVICE, SEI, "a-0")
     assert service is not None
     assert service["spec"]["ports"][-1]["name"] == "public"
 
@@ -129,7 +129,7 @@ def test_a_denied_service_blocks_the_plan_and_no_mark_ready_comes() -> None:
     add_policies(world)
     label(world, Kind.SERVICE, "a-0")
     posts = len(world.log.posts())
-    world.swap_controller("new")
+    world.replace_controller("new")
     world.run(120)
     assert condition(world.seinode(SEI, "a-0"), "NodeUpdateInProgress") == "True"
     assert len(world.log.posts()) == posts

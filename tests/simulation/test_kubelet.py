@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seimigrate.domain.kinds import Kind, Object
+from seimigrate.domain.kube.kinds import Kind, Object
 from seimigrate.engine.errors import Unreachable
 from seimigrate.simulation.objects import condition
 from seimigrate.simulation.world import NODE, SPLIT_IMAGE, World
@@ -113,7 +113,7 @@ def test_seid_starts_only_behind_its_gate_and_its_height_goes_on_after_a_restart
 @pytest.mark.parametrize(("grace", "event"), [(300, "seid-stopped"), (30, "killed")])
 def test_a_seid_that_needs_longer_than_its_grace_is_killed(grace: int, event: str) -> None:
     world = one()
-    world.switches(SEI, "a-0").stop_seconds = 120
+    world.faults(SEI, "a-0").stop_seconds = 120
     began = world.clock.now()
     uid = delete_pod(world, "a-0", grace)
     world.run_until(lambda: new_pod(world, "a-0", uid))
@@ -123,7 +123,7 @@ def test_a_seid_that_needs_longer_than_its_grace_is_killed(grace: int, event: st
 
 def test_a_second_delete_shortens_the_grace_and_never_lengthens_it() -> None:
     world = one()
-    world.switches(SEI, "a-0").stop_seconds = 1000
+    world.faults(SEI, "a-0").stop_seconds = 1000
     uid = delete_pod(world, "a-0", 300)
     world.run(10)
     delete_pod(world, "a-0", 600)
@@ -135,7 +135,7 @@ def test_a_second_delete_shortens_the_grace_and_never_lengthens_it() -> None:
 
 def test_a_failing_liveness_restarts_the_container_and_not_the_pod() -> None:
     world = one()
-    world.switches(SEI, "a-0").missing_routes = frozenset({"/v0/livez"})
+    world.faults(SEI, "a-0").missing_routes = frozenset({"/v0/livez"})
     world.run(60)
     pod = world.pod(SEI, "a-0")
     assert pod is not None
@@ -145,7 +145,7 @@ def test_a_failing_liveness_restarts_the_container_and_not_the_pod() -> None:
 
 def test_a_crashing_sidecar_an_image_that_is_not_there_and_a_full_cluster_show_as_such() -> None:
     world = one()
-    world.switches(SEI, "a-0").sidecar_crashes = True
+    world.faults(SEI, "a-0").sidecar_crashes = True
     uid = delete_pod(world, "a-0")
     world.run_until(lambda: new_pod(world, "a-0", uid))
     world.run(300)
@@ -188,11 +188,11 @@ def test_the_log_on_disk_holds_what_was_asked_and_no_token(tmp_path: Path) -> No
 def test_waiting_returns_at_a_change_and_time_never_stands_still() -> None:
     world = one()
     world.run(5)
-    world.view.wait(0)
+    world.cache.wait_for_change(0)
     before = world.clock.now()
-    world.view.wait(5)
+    world.cache.wait_for_change(5)
     assert 0 < world.clock.now() - before <= 5
     delete_pod(world, "a-0")
     before = world.clock.now()
-    world.view.wait(100)
+    world.cache.wait_for_change(100)
     assert 0 < world.clock.now() - before < 1

@@ -11,24 +11,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seimigrate.domain.fleet.campaign import Signing
+from seimigrate.domain.fleet.campaign import SigningBaseline
 
-COMMITS = 3
+SAMPLED_COMMITS = 3
 """So many commits in a row must have a validator's signature before it counts as signing."""
-LASTS = 10.0
+SIGNING_TTL = 10.0
 """Seconds for which a look at the chain counts."""
 _SIGNED = (2, "2", "BLOCK_ID_FLAG_COMMIT")
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class SigningStatus:
     """What a validator told of itself and of its chain; ``problem`` says why it told nothing.
 
     ``signs`` means that its address is in each of the last three commits; of the last one ``signers`` of
     ``validators`` signed.
     """
 
-    at: float
+    time: float
     problem: str = ""
     address: str = ""
     height: int = 0
@@ -37,7 +37,7 @@ class Sight:
     validators: int = 0
 
 
-def itself(body: str) -> tuple[str, int]:
+def own_address_and_height(body: str) -> tuple[str, int]:
     """Read a validator's address and the chain's height from ``/status``; raises ``ValueError``."""
     result = _result(body)
     try:
@@ -57,24 +57,24 @@ def signatures(body: str) -> tuple[frozenset[str], int]:
         raise ValueError(f"its commit has no signatures: {error!r}") from error
 
 
-def sight(at: float, status: str, commits: Sequence[str]) -> Sight:
+def signing_status(at: float, status: str, commits: Sequence[str]) -> SigningStatus:
     """Put together what a validator told; ``commits`` are the last three, the newest first."""
     try:
-        address, height = itself(status)
+        address, height = own_address_and_height(status)
         read = [signatures(commit) for commit in commits]
     except ValueError as error:
-        return Sight(at, problem=str(error))
+        return SigningStatus(at, problem=str(error))
     signers, validators = (len(read[0][0]), read[0][1]) if read else (0, 0)
-    signs = len(read) >= COMMITS and bool(address) and all(address in signed for signed, _ in read)
-    return Sight(at, "", address, height, signs, signers, validators)
+    signs = len(read) >= SAMPLED_COMMITS and bool(address) and all(address in signed for signed, _ in read)
+    return SigningStatus(at, "", address, height, signs, signers, validators)
 
 
-def enough(seen: Sight) -> bool:
+def has_quorum(seen: SigningStatus) -> bool:
     """Tell whether at least two thirds of a chain's validators are in sight."""
     return seen.validators > 0 and 3 * seen.signers >= 2 * seen.validators
 
 
-def is_back(signing: Signing, seen: Sight) -> bool:
+def signs_again(signing: SigningBaseline, seen: SigningStatus) -> bool:
     """Tell whether a validator that moved does what it did before: its height grows, and it signs if it did.
 
     All three commits must be of blocks after the first look: it may have signed those before until it stopped.
@@ -83,7 +83,7 @@ def is_back(signing: Signing, seen: Sight) -> bool:
         return False
     if not signing.address:
         return seen.height > signing.height
-    return seen.height >= signing.height + COMMITS and seen.signs and seen.address == signing.address
+    return seen.height >= signing.height + SAMPLED_COMMITS and seen.signs and seen.address == signing.address
 
 
 def _result(body: str) -> Any:

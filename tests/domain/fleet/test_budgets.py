@@ -12,29 +12,29 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seimigrate.domain.fleet import steps
-from seimigrate.domain.fleet.campaign import Campaign, Signing
-from seimigrate.domain.fleet.decision import next_step
-from seimigrate.domain.fleet.health import Vitals, Watch
-from seimigrate.domain.fleet.order import Candidate, arrange
-from seimigrate.domain.fleet.picture import Node, Picture
-from seimigrate.domain.fleet.settings import Canary, Fleet, MaxUnavailable, at_most
-from seimigrate.domain.fleet.signing import Sight
-from seimigrate.domain.fleet.wishes import Wish, Word, grant
-from seimigrate.domain.gates import HttpGate, Judgement, Verdict
-from seimigrate.domain.plan import Failure, Mode, Plan, Strategy, Undo
-from seimigrate.domain.record import Direction, Outcome, Record
+from seimigrate.domain.fleet import actions
+from seimigrate.domain.fleet.campaign import Campaign, SigningBaseline
+from seimigrate.domain.fleet.control import ControlCommand, ControlRequest, apply_request
+from seimigrate.domain.fleet.observation import FleetNode, FleetObservation
+from seimigrate.domain.fleet.reconcile import next_action
+from seimigrate.domain.fleet.signing import SigningStatus
+from seimigrate.domain.fleet.soak import HealthSample, SoakHistory
+from seimigrate.domain.fleet.wave_planning import Candidate, plan_waves
+from seimigrate.domain.node.record import Direction, Outcome, Record
+from seimigrate.domain.plan.fleet import Canary, Fleet, MaxUnavailable, max_count
+from seimigrate.domain.plan.gates import GateResult, HttpGate, Verdict
+from seimigrate.domain.plan.plan import Failure, Mode, Plan, RollbackScope, Strategy
 from seimigrate.planfile import load_plan
 from seimigrate.resources import plans_dir
 
 PLAN = load_plan((plans_dir() / "split-listeners.yaml").read_text(), "split-listeners.yaml")
-GATE = HttpGate.model_validate({"gate": "http", "name": "smoke", "at": {"url": "http://127.0.0.1"}})
+GATE = HttpGate.model_validate({"gate": "http", "name": "smoke", "target": {"url": "http://127.0.0.1"}})
 
 
 def record(key: str, outcome: Outcome, *, failure: str | None = None) -> Record:
     namespace, name = key.split("/")
     bare = Record(namespace, name, "u", "s", "image", "run", "plan", Strategy.STAGED, 0.0)
-    return replace(bare, outcome=outcome, failure=failure, replaced=("pod",))
+    return replace(bare, outcome=outcome, failure=failure, replaced_pods=("pod",))
 
 
 @dataclass
@@ -42,76 +42,76 @@ class Model:
     """Nodes, and a campaign over some of them."""
 
     plan: Plan
-    nodes: dict[str, Node]
+    nodes: dict[str, FleetNode]
     campaign: Campaign
     now: float = 1000.0
     moving: dict[str, Direction] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
-    judgements: dict[str, Judgement] = field(default_factory=dict)
+    judgements: dict[str, GateResult] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
     over: bool = False
 
-    def picture(self) -> Picture:
+    def picture(self) -> FleetObservation:
         sights = {
-            key: Sight(self.now, "", key, int(self.now * 2), key not in self.silent, 2, 3)
+            key: SigningStatus(self.now, "", key, int(self.now * 2), key not in self.silent, 2, 3)
             for key, node in self.nodes.items()
             if node.mode is Mode.VALIDATOR and key not in self.moving
         }
-        vitals = Vitals(self.now, True, "x", 200, height=int(self.now))
-        watches = {key: Watch.begin(vitals) for key in self.nodes}
-        return Picture(
-            self.now, dict(self.nodes), dict(self.moving), sights, watches, dict(self.judgements), idle=self.now
+        sample = HealthSample(self.now, True, "x", 200, height=int(self.now))
+        watches = {key: SoakHistory.start(sample) for key in self.nodes}
+        return FleetObservation(
+            self.now, dict(self.nodes), dict(self.moving), sights, watches, dict(self.judgements), idle_since=self.now
         )
 
     def decide(self) -> None:
         """Let everything be decided that can be now."""
         for _ in range(200):
-            at = self.picture()
-            step = next_step(self.campaign, self.plan, at)
+            fleet = self.picture()
+            step = next_action(self.campaign, self.plan, fleet)
             match step:
-                case steps.Keep(campaign=campaign):
+                case actions.SaveCampaign(campaign=campaign):
                     self.campaign = campaign
-                case steps.Start(keys=keys):
-                    self.start(keys, at)
-                case steps.Back(key=key):
-                    self.back(key)
-                case steps.Turn(keys=keys):
-                    self.moving |= dict.fromkeys(keys, Direction.BACK)
-                case steps.Judge() | steps.Rest() | steps.Look() | steps.Sight():
+                case actions.StartNodes(keys=keys):
+                    self.start(keys, fleet)
+                case actions.RollBackNode(key=key):
+                    self.rollback(key)
+                case actions.RollBackInFlight(keys=keys):
+                    self.moving |= dict.fromkeys(keys, Direction.ROLLBACK)
+                case actions.QueryGate() | actions.FleetWait() | actions.CheckCanaryHealth() | actions.CheckSigning():
                     return
-                case steps.End():
+                case actions.Done():
                     self.over = True
                     return
         raise AssertionError(f"the decision does not come to rest: {step}")
 
-    def start(self, keys: tuple[str, ...], at: Picture) -> None:
+    def start(self, keys: tuple[str, ...], fleet: FleetObservation) -> None:
         before = self.campaign
         assert not before.stopped
         assert not before.paused
-        assert len(before.failed) <= self.plan.failure.max_failed
+        assert len(before.failed) <= self.plan.failure.max_failed_nodes
         for key in keys:
             node = self.nodes[key]
             if node.mode is Mode.VALIDATOR:
                 self.judge_validator(node)
-                signs = at.sights[key].signs
-                self.campaign = self.campaign.sign(key, Signing(key if signs else "", self.now))
+                signs = fleet.signing[key].signs
+                self.campaign = self.campaign.expect_signature(key, SigningBaseline(key if signs else "", self.now))
             self.moving[key] = Direction.FORWARD
             self.started.append(key)
         self.judge_limits(keys)
         self.judge_order(keys)
 
-    def back(self, key: str) -> None:
+    def rollback(self, key: str) -> None:
         """One goes back whatever others have down; beside others on their way it is within the budgets."""
         assert Direction.FORWARD not in self.moving.values()
         alone, node = not self.moving, self.nodes[key]
-        self.moving[key] = Direction.BACK
+        self.moving[key] = Direction.ROLLBACK
         if alone:
             return
         self.judge_limits((key,))
         if node.mode is Mode.VALIDATOR:
             assert not self.down(self.other_validators(node))
 
-    def other_validators(self, node: Node) -> list[str]:
+    def other_validators(self, node: FleetNode) -> list[str]:
         validators = (o.key for o in self.nodes.values() if o.mode is Mode.VALIDATOR and o.chain == node.chain)
         return [key for key in validators if key != node.key]
 
@@ -129,12 +129,12 @@ class Model:
             if allowed.namespace:
                 groups.append(([k for k, n in self.nodes.items() if n.namespace == node.namespace], allowed.namespace))
             for among, amount in groups:
-                assert len(self.down(among)) <= at_most(amount, len(among)), (key, amount)
+                assert len(self.down(among)) <= max_count(amount, len(among)), (key, amount)
 
-    def judge_validator(self, node: Node) -> None:
+    def judge_validator(self, node: FleetNode) -> None:
         others = self.other_validators(node)
         assert not self.down(others)
-        assert not [key for key in others if key in self.campaign.signing]
+        assert not [key for key in others if key in self.campaign.awaiting_signature]
 
     def judge_order(self, keys: tuple[str, ...]) -> None:
         """No node starts before all nodes of earlier waves have come to an end, and no second of a mode first."""
@@ -142,11 +142,11 @@ class Model:
         place = {key: index for index, wave in enumerate(waves) for key in wave.nodes}
         for key in keys:
             earlier = [other for wave in waves[: place[key]] for other in wave.nodes]
-            assert all(other in self.campaign.ended and other not in self.moving for other in earlier)
+            assert all(other in self.campaign.finished and other not in self.moving for other in earlier)
 
     def finish(self, key: str, outcome: Outcome, *, failed: bool) -> None:
         direction = self.moving.pop(key)
-        if direction is Direction.BACK:
+        if direction is Direction.ROLLBACK:
             outcome, failed = Outcome.ROLLED_BACK, False
         ended = replace(record(key, outcome, failure="it failed" if failed else None), direction=direction)
         self.campaign = self.campaign.after(ended, self.now)
@@ -159,7 +159,7 @@ def models(draw: st.DrawFn) -> Model:
     for index in range(count):
         key = f"{draw(st.sampled_from(['x', 'y']))}/n{index}"
         up = draw(st.integers(0, 5)) > 0
-        nodes[key] = Node(key, draw(st.sampled_from(list(Mode))), draw(st.sampled_from(["a", "b"])), up, held=True)
+        nodes[key] = FleetNode(key, draw(st.sampled_from(list(Mode))), draw(st.sampled_from(["a", "b"])), up, held=True)
     amounts = st.sampled_from(["1", "2", "4", "30%", "100%"])
     fleet = Fleet(
         canary=Canary(soak=draw(st.sampled_from([0, 30]))),
@@ -171,14 +171,14 @@ def models(draw: st.DrawFn) -> Model:
         ),
     )
     failure = Failure(
-        max_failed=draw(st.integers(0, 2)),
-        run=draw(st.sampled_from(["stop", "pause"])),
-        undo=draw(st.sampled_from([Undo.NONE, Undo.WAVE, Undo.ALL])),
+        max_failed_nodes=draw(st.integers(0, 2)),
+        on_exceeded=draw(st.sampled_from(["stop", "pause"])),
+        rollback_scope=draw(st.sampled_from([RollbackScope.NONE, RollbackScope.WAVE, RollbackScope.ALL])),
     )
     gates = (GATE,) if draw(st.booleans()) else ()
     plan = PLAN.model_copy(update={"fleet": fleet, "failure": failure, "gates": gates})
     mine = [key for key in nodes if draw(st.integers(0, 5)) > 0]
-    waves = arrange([Candidate(key, nodes[key].mode, nodes[key].chain) for key in mine], fleet)
+    waves = plan_waves([Candidate(key, nodes[key].mode, nodes[key].chain) for key in mine], fleet)
     return Model(plan, nodes, Campaign(waves))
 
 
@@ -193,7 +193,7 @@ def test_no_budget_is_ever_exceeded_whatever_happens(model: Model, data: st.Data
         event = data.draw(st.sampled_from(events))
         happens(model, event, data, turn)
     if model.over and not model.campaign.stopped:
-        assert set(model.campaign.ended) == set(model.campaign.keys)
+        assert set(model.campaign.finished) == set(model.campaign.keys)
 
 
 def happens(model: Model, event: str, data: st.DataObject, turn: int) -> None:
@@ -209,11 +209,11 @@ def happens(model: Model, event: str, data: st.DataObject, turn: int) -> None:
             (model.silent.add if event == "down" else model.silent.discard)(key)
         case "gate":
             verdict = data.draw(st.sampled_from(list(Verdict)))
-            model.judgements = {"smoke": Judgement("smoke", verdict, "because")}
+            model.judgements = {"smoke": GateResult("smoke", verdict, "because")}
         case "pause" | "resume" | "skip" | "retry":
             node = data.draw(st.sampled_from(sorted(model.nodes)))
-            wish = Wish(str(turn), Word(event), "ann", "run", node)
-            model.campaign, _ = grant(model.campaign, wish, model.moving, model.now)
+            request = ControlRequest(str(turn), ControlCommand(event), "ann", "run", node)
+            model.campaign, _ = apply_request(model.campaign, request, model.moving, model.now)
             if event == "resume":
                 model.judgements = {}
         case _:
@@ -226,7 +226,7 @@ ENDS = [Outcome.DONE, Outcome.DONE_HELD, Outcome.BLOCKED]
 @given(models())
 def test_undisturbed_every_node_comes_to_its_end(model: Model) -> None:
     model.nodes = {key: replace(node, available=True) for key, node in model.nodes.items()}
-    model.judgements = {"smoke": Judgement("smoke", Verdict.PASS, "fine")}
+    model.judgements = {"smoke": GateResult("smoke", Verdict.PASS, "fine")}
     for _ in range(300):
         model.decide()
         if model.over:
@@ -235,7 +235,7 @@ def test_undisturbed_every_node_comes_to_its_end(model: Model) -> None:
         for key in list(model.moving):
             model.finish(key, Outcome.DONE, failed=False)
     assert model.over
-    assert set(model.campaign.ended) == set(model.campaign.keys)
+    assert set(model.campaign.finished) == set(model.campaign.keys)
     assert sorted(model.started) == sorted(model.campaign.keys)
 
 
@@ -243,7 +243,7 @@ def test_undisturbed_every_node_comes_to_its_end(model: Model) -> None:
 def test_behind_a_gate_that_did_not_pass_nothing_starts(model: Model, verdict: Verdict) -> None:
     model.nodes = {key: replace(node, available=True) for key, node in model.nodes.items()}
     model.plan = model.plan.model_copy(update={"gates": (GATE,)})
-    model.judgements = {"smoke": Judgement("smoke", verdict, "because")}
+    model.judgements = {"smoke": GateResult("smoke", verdict, "because")}
     for _ in range(100):
         model.decide()
         if model.over:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seimigrate.domain.fleet.order import HARM, Candidate, Kind, UnknownCanary, Wave, arrange
-from seimigrate.domain.fleet.settings import Canary, Fleet, at_least, at_most
-from seimigrate.domain.plan import Mode, Strategy
+from seimigrate.domain.fleet.wave_planning import IMPACT_ORDER, Candidate, UnknownCanary, Wave, WaveKind, plan_waves
+from seimigrate.domain.plan.fleet import Canary, Fleet, max_count, min_count
+from seimigrate.domain.plan.plan import Mode, Strategy
 
 
 def node(key: str, mode: str = "fullNode", chain: str = "a", *, ready: bool = True, **labels: str) -> Candidate:
@@ -24,7 +24,7 @@ FIVE_MODES = [node(mode.value.lower(), mode.value) for mode in Mode]
 
 def test_the_canary_is_the_least_harmful_and_then_the_first_of_each_mode_goes() -> None:
     nodes = [node("full-1"), node("full-0"), node("validator-0", "validator"), node("validator-1", "validator")]
-    assert shown(arrange(nodes, Fleet())) == [
+    assert shown(plan_waves(nodes, Fleet())) == [
         ("canary", "full-0"),
         ("canary", "validator-0"),
         ("wave", "full-1 validator-1"),
@@ -33,46 +33,46 @@ def test_the_canary_is_the_least_harmful_and_then_the_first_of_each_mode_goes() 
 
 def test_the_canary_is_of_the_smallest_chain_and_of_a_mode_that_hurts_least() -> None:
     nodes = [node("a-0"), node("a-1"), node("b-0", chain="b"), node("c-0", "archive", "c")]
-    assert arrange(nodes, Fleet())[0].nodes == ("sei/b-0",)
+    assert plan_waves(nodes, Fleet())[0].nodes == ("sei/b-0",)
 
 
 def test_a_node_with_something_in_its_way_is_no_canary() -> None:
-    assert arrange([node("a", ready=False), node("b")], Fleet())[0].nodes == ("sei/b",)
+    assert plan_waves([node("a", ready=False), node("b")], Fleet())[0].nodes == ("sei/b",)
 
 
 def test_a_validator_is_the_canary_only_when_it_was_asked_for() -> None:
     nodes = [node("validator-0", "validator"), node("full-0", ready=False)]
-    assert shown(arrange(nodes, Fleet())) == [("canary", "full-0 validator-0")]
-    assert arrange(nodes, Fleet(canary=Canary(node="sei/validator-0")))[0].nodes == ("sei/validator-0",)
-    assert arrange(nodes, Fleet(), "sei/full-0")[0].nodes == ("sei/full-0",)
+    assert shown(plan_waves(nodes, Fleet())) == [("canary", "full-0 validator-0")]
+    assert plan_waves(nodes, Fleet(canary=Canary(node="sei/validator-0")))[0].nodes == ("sei/validator-0",)
+    assert plan_waves(nodes, Fleet(), "sei/full-0")[0].nodes == ("sei/full-0",)
 
 
 def test_a_canary_that_is_not_among_the_nodes_is_refused() -> None:
     with pytest.raises(UnknownCanary):
-        arrange(FIVE_MODES, Fleet(), "sei/nobody")
+        plan_waves(FIVE_MODES, Fleet(), "sei/nobody")
 
 
 def test_nodes_are_sorted_as_the_plan_says() -> None:
     nodes = [node("a", chain="y", tier="2"), node("b", chain="x", tier="2"), node("c", chain="y", tier="1")]
     labelled = Fleet(order=("label:tier", "chain"), canary=Canary(node="sei/c"))
-    assert shown(arrange(nodes, labelled)) == [("canary", "c"), ("wave", "b a")]
+    assert shown(plan_waves(nodes, labelled)) == [("canary", "c"), ("wave", "b a")]
 
 
 def test_waves_grow_and_the_last_size_counts_for_the_rest() -> None:
     nodes = [node(f"n{index:02}") for index in range(21)]
-    waves = arrange(nodes, Fleet(waves=("1", "10%", "6")))
+    waves = plan_waves(nodes, Fleet(waves=("1", "10%", "6")))
     assert [len(wave.nodes) for wave in waves] == [1, 1, 3, 6, 6, 4]
 
 
 def test_canaries_move_in_two_steps_and_the_rest_in_one_unless_told_otherwise() -> None:
-    canary, wave = Wave(Kind.CANARY, ()), Wave(Kind.WAVE, ())
+    canary, wave = Wave(WaveKind.CANARY, ()), Wave(WaveKind.WAVE, ())
     assert (canary.strategy(Strategy.MIXED), wave.strategy(Strategy.MIXED)) == (Strategy.STAGED, Strategy.MERGED)
     assert (canary.strategy(Strategy.MERGED), wave.strategy(Strategy.STAGED)) == (Strategy.MERGED, Strategy.STAGED)
 
 
 def test_percentages_never_stop_a_fleet_and_never_allow_more_than_they_say() -> None:
-    assert [at_most("30%", of) for of in (0, 1, 3, 4, 10)] == [1, 1, 1, 1, 3]
-    assert [at_least("30%", of) for of in (1, 3, 4, 10)] == [1, 1, 2, 3]
+    assert [max_count("30%", of) for of in (0, 1, 3, 4, 10)] == [1, 1, 1, 1, 3]
+    assert [min_count("30%", of) for of in (1, 3, 4, 10)] == [1, 1, 2, 3]
 
 
 @st.composite
@@ -90,7 +90,7 @@ def fleets(draw: st.DrawFn) -> tuple[list[Candidate], Fleet]:
 @given(fleets())
 def test_each_node_is_in_one_wave_and_the_first_of_its_mode_is_a_canary(given: tuple[list[Candidate], Fleet]) -> None:
     nodes, settings = given
-    waves = arrange(nodes, settings)
+    waves = plan_waves(nodes, settings)
     flat = [key for wave in waves for key in wave.nodes]
     assert sorted(flat) == sorted(candidate.key for candidate in nodes)
     assert all(wave.nodes for wave in waves)
@@ -98,7 +98,7 @@ def test_each_node_is_in_one_wave_and_the_first_of_its_mode_is_a_canary(given: t
     seen: set[Mode | None] = set()
     for wave in waves:
         fresh = [modes[key] for key in wave.nodes if modes[key] not in seen]
-        assert wave.kind is Kind.CANARY or not fresh
+        assert wave.kind is WaveKind.CANARY or not fresh
         assert len(fresh) == len(set(fresh))
         seen |= set(fresh)
     if waves and any(c.ready and c.mode not in (None, Mode.VALIDATOR) for c in nodes):
@@ -107,4 +107,4 @@ def test_each_node_is_in_one_wave_and_the_first_of_its_mode_is_a_canary(given: t
 
 
 def test_every_mode_has_its_place_among_the_harms() -> None:
-    assert sorted(HARM) == sorted(Mode)
+    assert sorted(IMPACT_ORDER) == sorted(Mode)

@@ -1,0 +1,158 @@
+"""``guard``: look after held nodes until it is stopped, one guard for a cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from seimigrate.app import selection, snapshot
+from seimigrate.app.execute import holder
+from seimigrate.app.names import parse_namespaced_name
+from seimigrate.app.session import Session
+from seimigrate.cli.invocation import Interrupted, Invocation, invocation_of
+from seimigrate.cli.options import (
+    DEFAULT_LEASE_DURATION,
+    ConnectionOptions,
+    GuardSelection,
+    OutputOptions,
+    PlanOptions,
+    SidecarAuthOptions,
+)
+from seimigrate.domain.kube.leases import GUARD_LEASE
+from seimigrate.domain.plan.plan import Plan
+from seimigrate.engine import readers
+from seimigrate.engine.errors import ApiError, LockHeld
+from seimigrate.engine.guard import Guard, Key
+from seimigrate.engine.lease_monitor import RunCoverage
+from seimigrate.engine.node_worker import Ports
+from seimigrate.engine.ports import PodClient
+from seimigrate.render.event_log import Log
+from seimigrate.render.guard_log import GuardLogListener
+
+RETRY_INTERVAL = 5.0
+"""Seconds before a guard tries again that found another one, or no API server."""
+
+
+def guard(
+    ctx: typer.Context,
+    target: GuardSelection,
+    file: PlanOptions,
+    calling: SidecarAuthOptions,
+    connection: ConnectionOptions,
+    output: OutputOptions,
+    lease_duration: Annotated[
+        float, typer.Option("--lease-duration", min=1, metavar="S", help="How long its Lease lasts unrenewed.")
+    ] = DEFAULT_LEASE_DURATION,
+    once: Annotated[bool, typer.Option("--once", help="End when nothing is left to be done now.")] = False,
+) -> None:
+    """Mark held nodes ready that ask for it, while their controller cannot; runs until stopped."""
+    import structlog
+
+    invocation = invocation_of(ctx)
+    invocation.configure_output(output)
+    named = selection.validate_selection(target.namespace, target.all_namespaces, target.selector, target.node)
+    account = parse_namespaced_name("--service-account", calling.service_account)
+    plan = snapshot.load_plan_file(file)
+    session = invocation.open_session(connection)
+    namespaces = _namespaces(target, named)
+    session.require_guard_rights(namespaces, account)
+    watch = _GuardProcess(
+        session=session,
+        plan=plan,
+        pods=session.pods(account, required=True),
+        namespaces=namespaces,
+        node_filter=_node_filter(session, target, namespaces, named),
+        lease_duration=lease_duration,
+        log=structlog.get_logger(),
+    )
+    try:
+        watch.run_once(invocation) if once else watch.run_forever(invocation)
+    except Interrupted:
+        watch.log.warning("the guard ends: held nodes are unguarded, unless another guard is there")
+
+
+def _namespaces(target: GuardSelection, named: list[Key]) -> tuple[str, ...]:
+    if named:
+        return tuple(sorted({namespace for namespace, _ in named}))
+    return tuple(sorted(set(target.namespace))) or ("",)
+
+
+def _node_filter(
+    session: Session, target: GuardSelection, namespaces: tuple[str, ...], named: list[Key]
+) -> Callable[[Key], bool] | None:
+    """Give how to tell which nodes are meant; labels are asked for anew now and then, as nodes come and go."""
+    if named:
+        return frozenset(named).__contains__
+    if not target.selector:
+        return None
+    known: dict[Key, None] = {}
+    asked = float("-inf")
+
+    def chosen(key: Key) -> bool:
+        nonlocal known, asked
+        now = session.clock.now()
+        if not 0 <= now - asked < 30:
+            known, asked = dict.fromkeys(readers.keys(session.cluster, namespaces, target.selector)), now
+        return key in known
+
+    return chosen
+
+
+@dataclass
+class _GuardProcess:
+    session: Session
+    plan: Plan
+    pods: PodClient
+    namespaces: tuple[str, ...]
+    node_filter: Callable[[Key], bool] | None
+    lease_duration: float
+    log: Log
+
+    def run_once(self, invocation: Invocation) -> None:
+        """Look until nothing is left that the guard waits for; raises ``LockedByAnother`` if another guard lives."""
+        try:
+            self._hold(invocation, _until_nothing_is_pending)
+        except LockHeld as error:
+            raise LockHeld(
+                f"another guard is at work: {error.message}", hint="it looks after the nodes: seimigrate status"
+            ) from error
+
+    def run_forever(self, invocation: Invocation) -> None:
+        """Look for ever: as the one guard, or in wait for the one that there is to end."""
+        told = ""
+        while True:
+            try:
+                self._hold(invocation, lambda guard: guard.run(lambda: False))
+            except (LockHeld, ApiError) as error:
+                if isinstance(error, LockHeld) and told != "waits":
+                    told = "waits"
+                    self.log.info(f"waits for another guard to end: {error.message}")
+                elif isinstance(error, ApiError):
+                    told = ""
+                    self.log.warning(f"tries again: {error.message}")
+                time.sleep(RETRY_INTERVAL)
+
+    def _hold(self, invocation: Invocation, work: Callable[[Guard], None]) -> None:
+        def waits(other: str, seconds: float) -> None:
+            del other, seconds
+
+        session = self.session
+        with (
+            session.lock(holder(), self.lease_duration, waits, name=GUARD_LEASE) as lock,
+            session.cache(self.namespaces, guards=True) as cache,
+        ):
+            invocation.may_have_written = True
+            ports = Ports(session.cluster, cache, self.pods, lock, session.clock)
+            runs = RunCoverage(session.cluster, session.clock)
+            made = Guard(ports, self.plan, GuardLogListener(self.log), runs, self.node_filter)
+            self.log.info("guards held nodes")
+            work(made)
+
+
+def _until_nothing_is_pending(guard: Guard) -> None:
+    while guard.run_once():
+        guard.wait()

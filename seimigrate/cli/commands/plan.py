@@ -1,0 +1,99 @@
+"""``plan``: what would change on each node, and what is in the way. It changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from seimigrate.app import apply_spec, arguments, fleet_plan, snapshot
+from seimigrate.app.apply_spec import ApplySpec
+from seimigrate.app.exit_codes import Exit
+from seimigrate.app.fleet_plan import FleetPlan
+from seimigrate.app.session import cluster_id
+from seimigrate.cli.invocation import exit_with, invocation_of
+from seimigrate.cli.options import ApplyOptions, ConnectionOptions, NodeSelection, OutputOptions, PlanOptions
+from seimigrate.domain.fleet.saved_plan import SavedNode, SavedPlan
+from seimigrate.domain.node.preview import NodePlan
+from seimigrate.planfile import write_saved
+from seimigrate.render import json_output, plan_table
+from seimigrate.render.reports import PlanReport
+
+
+def plan(
+    ctx: typer.Context,
+    target: NodeSelection,
+    file: PlanOptions,
+    runbook: ApplyOptions,
+    connection: ConnectionOptions,
+    output: OutputOptions,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 3 when a node is not done yet.")
+    ] = False,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help="Save the plan; apply FILE carries out exactly it.")
+    ] = None,
+) -> None:
+    """Show what would change on each node, and what blocks it; change nothing."""
+    invocation = invocation_of(ctx)
+    invocation.configure_output(output)
+    spec = apply_spec.read(target, file, runbook, None)
+    session = invocation.open_session(connection)
+    look = snapshot.ClusterSnapshot(session.cluster, spec.select(session), spec.plan, session.clock)
+    strategy, accepted = spec.strategy, spec.accepted_findings
+    found = fleet_plan.plan_fleet(look, strategy, accepted=accepted, canary=spec.canary)
+    cluster = cluster_id(session.cluster)
+    if out is not None:
+        write_saved(out, _saved(spec, found, cluster, session.clock.now()))
+    report = PlanReport(
+        migration=spec.plan.migration,
+        cluster=cluster,
+        server=session.server,
+        strategy=strategy.value,
+        fingerprint=snapshot.plan_digest(spec.plan, found.nodes),
+        nodes=found.nodes,
+        waves=found.waves,
+        seconds=found.seconds,
+        next_command=_next(found.nodes, spec, connection, out),
+    )
+    lines = found.nodes
+    invocation.show(lambda: json_output.plan(report), lambda on: plan_table.show(report, on))
+    if detailed_exitcode and report.done < len(lines):
+        exit_with(Exit.PENDING)
+
+
+def _next(lines: Sequence[NodePlan], spec: ApplySpec, connection: ConnectionOptions, out: str | None) -> str:
+    """Give the command that makes sense now: whoever is blocked looks again, whoever is done looks after it."""
+    if any(not node.done and not node.blockers for node in lines):
+        return arguments.command_line("apply", [out] if out is not None else spec, connection)
+    if all(node.done for node in lines):
+        return arguments.command_line("status", spec.target_args(), connection)
+    return arguments.command_line("plan", spec, connection)
+
+
+def _saved(spec: ApplySpec, fleet_plan: FleetPlan, cluster: str, now: float) -> SavedPlan:
+    return SavedPlan(
+        cluster=cluster,
+        saved_at=now,
+        strategy=spec.strategy,
+        accepted_findings=spec.accepted_findings,
+        canary=spec.canary,
+        waves=fleet_plan.waves,
+        estimate=fleet_plan.seconds,
+        nodes=tuple(
+            SavedNode(
+                namespace=node.namespace,
+                name=node.name,
+                mode=node.mode,
+                chain=node.chain,
+                stage="done" if node.done else node.stage,
+                restarts=node.restarts,
+                blocked=bool(node.blockers),
+                fields=node.fields,
+            )
+            for node in fleet_plan.nodes
+        ),
+        plan=spec.plan,
+        args=spec.original_args,
+    )

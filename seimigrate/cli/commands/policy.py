@@ -1,0 +1,58 @@
+"""``policy render``: the NetworkPolicy that fits, printed for whoever provisions policies. It is never applied."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+import yaml
+
+from seimigrate.app import selection, snapshot
+from seimigrate.app.names import parse_namespaced_name
+from seimigrate.cli.invocation import invocation_of
+from seimigrate.cli.options import ConnectionOptions, ControllerOptions, NodeSelection, PlanOptions
+from seimigrate.domain.verify.network import inventory, render_policy, verdict
+from seimigrate.domain.verify.network.inventory import NodePorts
+from seimigrate.engine.access_review import AccessReviewer
+from seimigrate.engine.errors import SeimigrateError
+from seimigrate.engine.hold import named_account
+
+HEAD = """\
+# Rendered by seimigrate from the cluster as it is; put it under version control and let GitOps apply it.
+# {proxy}: the controller, and the plan's parameters.access.clients. {public}: parameters.access.monitoring, and the
+# controller. The kubelet's probes need no rule: a pod's own Kubernetes node always reaches it. The nodes' other ports
+# are open to everybody, as without a policy; the sidecar's own port is open to nobody.
+"""
+
+
+def render(
+    ctx: typer.Context,
+    target: NodeSelection,
+    file: PlanOptions,
+    controller: ControllerOptions,
+    connection: ConnectionOptions,
+) -> None:
+    """Print a NetworkPolicy for each namespace that has nodes; apply none."""
+    invocation = invocation_of(ctx)
+    selection.validate_target(target)
+    account = controller.controller_account
+    if account is not None:
+        parse_namespaced_name("--controller-account", account)
+    plan = snapshot.load_plan_file(file)
+    session = invocation.open_session(connection)
+    found = selection.select(session.cluster, target, session.namespace)
+    look = snapshot.ClusterSnapshot(session.cluster, found, plan, session.clock)
+    on = AccessReviewer(session.cluster, session.clock, plan, named_account(account)).read().inventory
+    if not on.controllers:
+        raise SeimigrateError(
+            "no Deployment of sei-k8s-controller was found, whose pods the policy must let in",
+            hint="name its ServiceAccount: --controller-account NAMESPACE/NAME",
+        )
+    nodes: dict[str, list[NodePorts]] = {}
+    for namespace, name in found.keys:
+        if (pod := verdict.after(look.observe((namespace, name)), plan)) is not None:
+            nodes.setdefault(namespace, []).append(inventory.node_ports(pod["spec"], namespace, plan.parameters, on))
+    ports = plan.parameters.ports
+    text = HEAD.format(proxy=ports.proxy, public=ports.public)
+    bodies = [render_policy.policy(namespace, doors, plan.parameters, on) for namespace, doors in nodes.items()]
+    sys.stdout.write(text + yaml.safe_dump_all(bodies, sort_keys=False))

@@ -1,0 +1,109 @@
+"""``runbook``: the pages that people follow and the program runs; list them, show one, check them, run one."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from seimigrate.app import break_glass_files, snapshot
+from seimigrate.app.names import parse_namespaced_name
+from seimigrate.app.selection import Selection
+from seimigrate.cli.command_tree import command_tree
+from seimigrate.cli.commands.runbook_run import run
+from seimigrate.cli.invocation import invocation_of
+from seimigrate.cli.option_groups import expand_groups
+from seimigrate.cli.options import ConnectionOptions, OutputOptions, PlanOptions, RunbooksDir
+from seimigrate.domain.node import manual_patches
+from seimigrate.engine.errors import SeimigrateError
+from seimigrate.render import formatting, json_output, runbook_table
+from seimigrate.render.reports import RunbookList, RunbookRow
+from seimigrate.runbook import Runbook, RunbookError, RunbookSet, read_runbooks
+from seimigrate.runbook.check import check as find
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def runbook() -> None:
+    """List, show, check and run the runbooks: the pages that bind each stage's way back."""
+
+
+def list_runbooks(ctx: typer.Context, output: OutputOptions, runbooks: RunbooksDir = None) -> None:
+    """List the pages: what each is for, who decides, how long it takes."""
+    invocation = invocation_of(ctx)
+    invocation.configure_output(output)
+    listed = _listed(read_runbooks(runbooks))
+    invocation.show(lambda: json_output.runbooks(listed), lambda on: runbook_table.show(listed, on))
+
+
+def show(
+    ctx: typer.Context,
+    page: Annotated[str, typer.Argument(metavar="ID", help="The page; runbook list names them.")],
+    file: PlanOptions,
+    connection: ConnectionOptions,
+    output: OutputOptions,
+    node: Annotated[
+        str | None, typer.Option("--node", metavar="NS/NAME", help="Fill it in with this node's patches.")
+    ] = None,
+) -> None:
+    """Print a page; with --node every command in it can be typed as it stands."""
+    invocation = invocation_of(ctx)
+    invocation.configure_output(output)
+    key = parse_namespaced_name("--node", node) if node is not None else None
+    plan = snapshot.load_plan_file(file)
+    found = read_runbooks(file.runbooks).get(page)
+    text = found.text
+    if key is not None:
+        session = invocation.open_session(connection)
+        look = snapshot.ClusterSnapshot(session.cluster, Selection((key,), (key[0],)), plan, session.clock)
+        record, observed = look.records[key], look.observe(key)
+        if observed.statefulset is None:
+            raise SeimigrateError(f"there is no StatefulSet {node}", hint=f"kubectl -n {key[0]} get statefulsets")
+        patches = manual_patches.rollback_patches(record, observed) if record is not None else manual_patches.NOTHING
+        text = break_glass_files.fill_runbook(
+            found, key, observed, plan, patches, break_glass_files.provenance(key, record)
+        )
+    if invocation.json:
+        invocation.show(lambda: json_output.runbook(_line(found), text, node), lambda _: None)
+    else:
+        sys.stdout.write(text)
+
+
+def check(
+    ctx: typer.Context,
+    output: OutputOptions,
+    folder: Annotated[
+        str | None, typer.Argument(metavar="[DIR]", help="A folder of runbooks (default: those that came along).")
+    ] = None,
+) -> None:
+    """Name everything that is wrong with runbooks, with file and line."""
+    invocation = invocation_of(ctx)
+    invocation.configure_output(output)
+    found, problems = find(folder, command_tree(ctx.find_root().command))
+    if problems:
+        raise RunbookError(found.source, problems)
+    told = f"{found.source}: {formatting.pluralize(len(found.runbooks), 'page')}, nothing is wrong"
+    invocation.show(lambda: json_output.runbooks(_listed(found)), lambda on: on.print(told))
+
+
+def _listed(found: RunbookSet) -> RunbookList:
+    return RunbookList(found.digest, tuple(_line(runbook) for runbook in found.runbooks))
+
+
+def _line(runbook: Runbook) -> RunbookRow:
+    return RunbookRow(
+        id=runbook.id,
+        title=runbook.title,
+        stage=runbook.stage.value if runbook.stage else None,
+        severity=runbook.severity.value,
+        approver=runbook.approver,
+        duration=runbook.duration,
+        steps=tuple(each.step.action.value for each in runbook.steps),
+    )
+
+
+app.command("list")(expand_groups(list_runbooks))
+for _command in (show, check, run):
+    app.command()(expand_groups(_command))

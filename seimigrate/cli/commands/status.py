@@ -1,0 +1,188 @@
+"""``status``: where each node is, whether it is held and guarded, and whether the controller may be upgraded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from seimigrate.app import arguments, follow, selection, snapshot
+from seimigrate.app.names import parse_namespaced_name
+from seimigrate.app.session import Session
+from seimigrate.cli.invocation import invocation_of
+from seimigrate.cli.options import ConnectionOptions, ControllerOptions, NodeSelection, OutputOptions, PlanOptions
+from seimigrate.domain.fleet import reconcile
+from seimigrate.domain.kube import leases
+from seimigrate.domain.kube.kinds import LEASE_NAME, RUN_NAME, SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.domain.node import observation, shapes
+from seimigrate.domain.node.record import Direction, Outcome
+from seimigrate.domain.plan.plan import Parameters, Plan
+from seimigrate.engine import guard_journal, lease_monitor, readers
+from seimigrate.engine.errors import SeimigrateError
+from seimigrate.engine.hold import WATCHED, HoldManager, find_accounts
+from seimigrate.engine.journal import RunJournal
+from seimigrate.engine.results import Key
+from seimigrate.render import formatting, json_output, status_table
+from seimigrate.render.reports import RunInfo, StatusReport, StatusRow
+
+
+def status(
+    ctx: typer.Context,
+    target: NodeSelection,
+    file: PlanOptions,
+    controller: ControllerOptions,
+    connection: ConnectionOptions,
+    output: OutputOptions,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Follow the live run until it ends; then show how things are.")
+    ] = False,
+) -> None:
+    """Show each node's stage and outcome, and whether it is held and guarded; change nothing."""
+    invocation = invocation_of(ctx)
+    invocation.configure_output(output)
+    selection.validate_target(target)
+    plan = snapshot.load_plan_file(file)
+    session = invocation.open_session(connection)
+    found = selection.select(session.cluster, target, session.namespace)
+    if watch:
+        follow.follow(invocation, session, found, plan)
+    look = snapshot.ClusterSnapshot(session.cluster, found, plan, session.clock)
+    lease = session.cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, LEASE_NAME)
+    locked = is_held_by_live_run(lease, session.clock.now())
+    watched = _guarded_nodes(session, lease if locked else None, found.keys)
+    lines = tuple(_line(look, key, key in watched) for key in found.keys)
+    doubts = tuple(_upgrade_blockers(session, look, controller)) if found.everywhere else ()
+    report = StatusReport(
+        run=_run(session, plan, lease, locked),
+        rows=lines,
+        safe_to_upgrade=not doubts if found.everywhere else None,
+        upgrade_blockers=doubts,
+        next_command=_next(lines, locked, [file, connection], [target, file, connection]),
+    )
+    invocation.show(lambda: json_output.status(report), lambda on: status_table.show(report, on), ends_stream=watch)
+
+
+def is_held_by_live_run(lease: Object | None, now: float) -> bool:
+    """Tell whether a run holds the lock and has renewed it within its duration."""
+    spec = (lease or {}).get("spec", {})
+    if not spec.get("holderIdentity") or not spec.get("renewTime"):
+        return False
+    try:
+        renewed = datetime.fromisoformat(spec["renewTime"]).timestamp()
+    except ValueError:
+        return False
+    return now - renewed < float(spec.get("leaseDurationSeconds") or 0)
+
+
+def _guarded_nodes(session: Session, run_lease: Object | None, keys: Sequence[Key]) -> set[Key]:
+    """Give the nodes that a live run or a live guard looks after, if they are held."""
+    cluster = session.cluster
+    watched: set[Key] = set()
+    if run_lease is not None:
+        run = cluster.get(Kind.CONFIG_MAP, SYSTEM_NAMESPACE, RUN_NAME)
+        watched |= {key for key in keys if lease_monitor.covers_namespace(run, run_lease, key[0])}
+    guard_lease = cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, leases.GUARD_LEASE)
+    if guard_lease is not None and is_held_by_live_run(guard_lease, session.clock.now()):
+        says = cluster.get(Kind.CONFIG_MAP, SYSTEM_NAMESPACE, guard_journal.NAME)
+        named = guard_journal.guarded_nodes(says, guard_lease)
+        watched |= {key for key in keys if "/".join(key) in named}
+    return watched
+
+
+def _run(session: Session, plan: Plan, lease: Object | None, locked: bool) -> RunInfo | None:
+    record = RunJournal(session.cluster).load()
+    if record is None:
+        return None
+    return RunInfo(
+        token=record.run,
+        holder=record.holder,
+        command=record.command,
+        plan=record.plan,
+        started=datetime.fromtimestamp(record.started, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        live=locked and leases.token(lease or {}) == record.run,
+        wait_reason=reconcile.wait_reason(record.campaign, plan, session.clock.now()) if record.campaign else "",
+    )
+
+
+def _line(look: snapshot.ClusterSnapshot, key: Key, watched: bool) -> StatusRow:
+    observed, record = look.observe(key), look.records[key]
+    node: Object = observed.seinode or {}
+    mode = observation.mode_of(node)
+    held = observation.hold_of(observed.statefulset) is not None
+    parameters = look.plan.parameters
+    return StatusRow(
+        namespace=key[0],
+        name=key[1],
+        mode=mode.value if mode else "unknown",
+        chain=node.get("spec", {}).get("chainId", ""),
+        template=_shape(observed.statefulset["spec"]["template"]["spec"], parameters) if observed.statefulset else None,
+        pod=_shape(observed.pod["spec"], parameters) if observed.pod else None,
+        stage=record.stage.value if record else None,
+        direction=record.direction.value if record else None,
+        outcome=record.outcome.value if record and record.outcome else None,
+        held=held,
+        guarded=held and watched,
+        reason=record.reason if record else "",
+        failure=record.failure if record else None,
+        notes=record.notes if record else (),
+    )
+
+
+def _shape(spec: Object, parameters: Parameters) -> str | None:
+    try:
+        return shapes.read(spec, parameters).shape.value
+    except shapes.NotASeiNodePod:
+        return None
+
+
+def _upgrade_blockers(session: Session, look: snapshot.ClusterSnapshot, controller: ControllerOptions) -> list[str]:
+    """Say why the controller should not be upgraded now; empty if every node is held still, and the hold works."""
+    fleet = [s for s in look.cache.list(Kind.STATEFUL_SET) if observation.owner(s).get("kind") == "SeiNode"]
+    free = [_name(s) for s in fleet if observation.hold_of(s) is None]
+    moving = [_name(s) for s in fleet if observation.is_frozen(s)]
+    doubts = []
+    if free:
+        doubts.append(
+            f"{formatting.pluralize(len(free), 'StatefulSet is', 'StatefulSets are')} not held: {formatting.abbreviate(free)}"
+        )
+    if moving:
+        doubts.append(
+            f"{formatting.pluralize(len(moving), 'node is', 'nodes are')} moving: {formatting.abbreviate(moving)}"
+        )
+    if problem := _hold_problem(session, controller):
+        doubts.append(problem)
+    return doubts
+
+
+def _name(obj: Object) -> str:
+    return f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
+
+
+def _hold_problem(session: Session, controller: ControllerOptions) -> str:
+    """A label holds nothing without the policies that judge by it."""
+    given = controller.controller_account
+    view = readers.Snapshot(session.cluster, WATCHED, ("",))
+    try:
+        accounts = find_accounts(
+            view.list(Kind.DEPLOYMENT), given and "/".join(parse_namespaced_name("--controller-account", given))
+        )
+    except SeimigrateError as error:
+        return error.message
+    return HoldManager(session.cluster, view, accounts).error()
+
+
+def _next(
+    lines: Sequence[StatusRow], locked: bool, where: list[arguments.ArgumentGroup], same: list[arguments.ArgumentGroup]
+) -> str:
+    if locked:
+        return arguments.command_line("status", *same)
+    failed = next((row for row in lines if row.outcome == Outcome.FAILED.value), None)
+    if failed is not None:
+        return arguments.command_line("rollback", arguments.node_args(failed.key), *where)
+    back = any(row.unfinished and row.direction == Direction.ROLLBACK.value for row in lines)
+    if back and not any(row.unfinished and row.direction != Direction.ROLLBACK.value for row in lines):
+        return arguments.command_line("rollback", *same)
+    unfinished = any(row.unfinished or row.outcome == Outcome.DONE_HELD.value for row in lines)
+    return arguments.command_line("apply" if unfinished else "plan", *same)

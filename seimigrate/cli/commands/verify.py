@@ -1,0 +1,102 @@
+"""``verify``: whether a fleet is closed, with what speaks against it. It changes nothing; only probes are made."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from seimigrate.app import arguments, names, selection, snapshot
+from seimigrate.app.exit_codes import Exit
+from seimigrate.app.session import cluster_id
+from seimigrate.cli.completers import namespaces
+from seimigrate.cli.invocation import exit_with, invocation_of
+from seimigrate.cli.options import (
+    ConnectionOptions,
+    ControllerOptions,
+    NodeSelection,
+    OutputOptions,
+    PlanOptions,
+    SidecarAuthOptions,
+)
+from seimigrate.domain.kube.kinds import Kind
+from seimigrate.domain.verify import network_probe
+from seimigrate.engine.access_review import AccessReviewer
+from seimigrate.engine.errors import SeimigrateError
+from seimigrate.engine.hold import accounts_of, named_account
+from seimigrate.engine.network_probe import Prober
+from seimigrate.engine.verification import Verification
+from seimigrate.render import json_output, verify_table
+from seimigrate.render.reports import VerifyReport, VerifyRow
+
+
+def verify(
+    ctx: typer.Context,
+    target: NodeSelection,
+    file: PlanOptions,
+    controller: ControllerOptions,
+    calling: SidecarAuthOptions,
+    connection: ConnectionOptions,
+    output: OutputOptions,
+    probe: Annotated[bool, typer.Option("--probe", help="Ask each pod by port-forward, too.")] = False,
+    probe_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--probe-from",
+            metavar="NAMESPACE",
+            help="Try the network from a pod there (repeatable).",
+            autocompletion=namespaces,
+        ),
+    ] = None,
+    probe_image: Annotated[
+        str | None, typer.Option("--probe-image", metavar="IMAGE", help="What such a pod runs (default: seid's).")
+    ] = None,
+) -> None:
+    """Tell whether nodes are closed: who can reach what, who may create tasks; exit 4 if not."""
+    invocation = invocation_of(ctx)
+    invocation.configure_output(output)
+    selection.validate_target(target)
+    account = controller.controller_account
+    for option, value in (("--controller-account", account), ("--service-account", calling.service_account)):
+        if value is not None:
+            names.parse_namespaced_name(option, value)
+    for each in probe_from or ():
+        names.namespace("--probe-from", each)
+    plan = snapshot.load_plan_file(file)
+    session = invocation.open_session(connection)
+    found = selection.select(session.cluster, target, session.namespace)
+    look = snapshot.ClusterSnapshot(session.cluster, found, plan, session.clock)
+    pod_client = (
+        session.pods(names.parse_namespaced_name("--service-account", calling.service_account), required=True)
+        if probe
+        else None
+    )
+    access_reviewer = AccessReviewer(session.cluster, session.clock, plan, named_account(account))
+    verification = Verification(session.cluster, session.clock, plan, access_reviewer, pod_client)
+    lines: list[VerifyRow] = []
+    targets: list[network_probe.Target] = []
+    image = probe_image
+    for key in found.keys:
+        observed = look.observe(key)
+        if observed.seinode is not None:
+            lines.append(VerifyRow.of(observed, plan.parameters, verification.node(observed, look.records[key])))
+            targets += verification.targets(observed)
+            image = image or verification.probe_image(observed)
+    accounts = accounts_of(session.cluster.list(Kind.DEPLOYMENT), account)
+    shared = [*verification.cluster([(row.namespace, row.name) for row in lines], accounts)]
+    for namespace in probe_from or ():
+        if image is None:
+            raise SeimigrateError("no node runs whose seid's image a probe could run", hint="name one: --probe-image")
+        prober = Prober(session.cluster, session.clock, access_reviewer.read().inventory.network, image)
+        shared += prober.probe(namespace, targets)
+    report = VerifyReport(
+        cluster=cluster_id(session.cluster),
+        server=session.server,
+        probed=probe or bool(probe_from),
+        rows=tuple(lines),
+        cluster_findings=tuple(shared),
+        next_command=arguments.command_line("plan", target, file, connection),
+    )
+    invocation.show(lambda: json_output.verify(report), lambda on: verify_table.show(report, on))
+    if not report.passed:
+        exit_with(Exit.BLOCKED)

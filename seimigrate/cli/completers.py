@@ -1,0 +1,45 @@
+"""What a word on the command line may become: contexts, namespaces, nodes.
+
+A shell asks while a person types. So whatever is wrong, there is no word, and never a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import typer
+
+from seimigrate.app.kube_context import context_names
+
+
+def contexts(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Give the kubeconfig's contexts; no cluster is asked."""
+    return _starting_with(incomplete, context_names(ctx.params.get("kubeconfig")))
+
+
+def namespaces(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Give the namespaces that have SeiNodes."""
+    return _starting_with(incomplete, {namespace for namespace, _ in _nodes(ctx)})
+
+
+def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Give the SeiNodes as ``NAMESPACE/NAME``."""
+    return _starting_with(incomplete, (f"{namespace}/{name}" for namespace, name in _nodes(ctx)))
+
+
+def _starting_with(incomplete: str, words: Iterable[str]) -> list[str]:
+    return sorted(word for word in words if word.startswith(incomplete))
+
+
+def _nodes(ctx: typer.Context) -> Iterator[tuple[str, str]]:
+    from seimigrate.cli.invocation import invocation_of
+    from seimigrate.cli.options import ConnectionOptions
+    from seimigrate.domain.kube.kinds import Kind
+    from seimigrate.engine.errors import SeimigrateError
+
+    chosen = ConnectionOptions(ctx.params.get("context"), ctx.params.get("kubeconfig"))
+    try:
+        for node in invocation_of(ctx).open_session(chosen).cluster.list(Kind.SEI_NODE):
+            yield node["metadata"]["namespace"], node["metadata"]["name"]
+    except SeimigrateError:
+        return

@@ -1,0 +1,184 @@
+"""The program: its commands, and the one place where whatever went wrong becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from seimigrate import __version__
+from seimigrate.app.exit_codes import Exit
+from seimigrate.app.session import OpenSession, connect_session
+from seimigrate.cli.commands import control
+from seimigrate.cli.commands.cutover import apply, hold, rollback
+from seimigrate.cli.commands.guard import guard
+from seimigrate.cli.commands.plan import plan
+from seimigrate.cli.commands.policy import render
+from seimigrate.cli.commands.runbook import app as runbook
+from seimigrate.cli.commands.status import status
+from seimigrate.cli.commands.unlock import unlock
+from seimigrate.cli.commands.verify import verify
+from seimigrate.cli.completion import completion, prepare
+from seimigrate.cli.invocation import Interrupted, Invocation
+from seimigrate.cli.option_groups import expand_groups
+from seimigrate.engine.errors import ApiError, LockHeld, SeimigrateError, UsageError
+
+app = typer.Typer(
+    name="seimigrate",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: as fast as it can be, and the same in every terminal
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"seimigrate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Carry SeiNodes through the split-listeners cutover, one node at a time, and back from every step."""
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of plan files."""
+    from seimigrate.planfile import plan_schema
+
+    typer.echo(json.dumps(plan_schema(), indent=2))
+
+
+for _command in (plan, apply, status, verify, rollback, hold, guard, *control.COMMANDS, unlock, completion):
+    app.command()(expand_groups(_command))
+app.add_typer(runbook, name="runbook")
+
+_policy = typer.Typer(no_args_is_help=True, help="NetworkPolicies that fit.")
+_policy.command()(expand_groups(render))
+app.add_typer(_policy, name="policy")
+
+
+def main(argv: Sequence[str] | None = None, open_session: OpenSession = connect_session) -> int:
+    """Run a command and give its exit code; ``open_session`` says which cluster there is."""
+    invocation = Invocation(open_session)
+    _disable_core_dumps()
+    prepare()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # an arrow must not break a terminal that has none
+    words = sys.argv[1:] if argv is None else [*argv]
+    try:
+        with _signals(invocation):
+            return _code(app(args=words, prog_name=_program_name(), obj=invocation, standalone_mode=False))
+    except SystemExit as ended:
+        return _code(ended.code)
+    except typer.TyperException as error:
+        return _usage_error(invocation, words, error)
+    except Interrupted:
+        code = Exit.TERMINATED if invocation.terminated else Exit.PAUSED
+        safe = (
+            "that is safe, and the same command again goes on" if invocation.may_have_written else "nothing was changed"
+        )
+        invocation.print_error(
+            f"interrupted: {safe}",
+            "seimigrate status shows how things are" if invocation.may_have_written else "",
+            code,
+        )
+        return code
+    except SeimigrateError as error:
+        code = _exit_of(error)
+        again = (
+            "then the same command again goes on" if invocation.may_have_written and isinstance(error, ApiError) else ""
+        )
+        invocation.print_error(error.message, "; ".join(filter(None, (error.hint, again))), code)
+        return code
+    except Exception as error:
+        if invocation.verbose:
+            traceback.print_exc()
+        told = (str(error).splitlines() or [""])[0][:300]
+        hint = "" if invocation.verbose else "-v shows the traceback"
+        invocation.print_error(f"unexpected {type(error).__name__}: {told}", hint, Exit.ERROR)
+        return Exit.ERROR
+
+
+def _usage_error(invocation: Invocation, words: Sequence[str], error: typer.TyperException) -> Exit:
+    """Say what is wrong with the words themselves; where there are none to speak of, the error is the help."""
+    told = error.format_message().replace("Value error, ", "")
+    if told.startswith("Usage:"):
+        sys.stderr.write(f"{told}\n")
+        return Exit.USAGE
+    typed = " ".join(words)
+    invocation.json = any(each in typed for each in ("-o json", "-ojson", "--output json", "--output=json"))
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else _program_name()
+    invocation.print_error(told, f"{command} --help", Exit.USAGE)
+    return Exit.USAGE
+
+
+def _disable_core_dumps() -> None:
+    """Let no crash write this process's memory down, as there are tokens in it; nor that of what it starts.
+
+    One byte is less than any core. With no byte, a program that the kernel hands cores to would still get one: only one
+    byte keeps it from that (Linux, fs/coredump.c).
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    limit = 0 if most == 0 else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
+
+
+def _program_name() -> str:
+    """Give the name by which this was called: alone, or as a plugin of kubectl."""
+    return "kubectl seimigrate" if Path(sys.argv[0]).name == "kubectl-seimigrate" else "seimigrate"
+
+
+def _exit_of(error: SeimigrateError) -> Exit:
+    if isinstance(error, UsageError):
+        return Exit.USAGE
+    return Exit.LOCKED if isinstance(error, LockHeld) else Exit.ERROR
+
+
+def _code(code: Any) -> int:
+    return code if isinstance(code, int) else Exit.DONE if code is None else Exit.ERROR
+
+
+@contextlib.contextmanager
+def _signals(invocation: Invocation) -> Iterator[None]:
+    """Let ^C, and a kind request to end, come as ``Interrupted``; the second one ends the process at once.
+
+    Work that can finish its step is asked to, and ends by itself then.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _frame: object) -> None:
+        invocation.terminated = number == signal.SIGTERM
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+        if invocation.stop_handler is None:
+            raise Interrupted
+        sys.stderr.write("stops after the step that is being done; ^C again leaves at once\n")
+        invocation.stop_handler()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

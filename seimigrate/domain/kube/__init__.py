@@ -1,0 +1,1 @@
+"""Kubernetes objects: kinds, field paths, managed fields, selectors, Leases and changes."""

@@ -1,0 +1,1 @@
+"""One node: observe, decide, and the record of what was decided."""

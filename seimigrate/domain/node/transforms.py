@@ -1,0 +1,249 @@
+"""What each transform of a plan changes in a node's StatefulSet and Service.
+
+A transform looks first: what is there already, by whomever, is left as it is, so that a node that is halfway gets
+the rest. What it does not understand it does not touch, and says why.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from seimigrate.domain.kube import changes as changing
+from seimigrate.domain.kube import field_paths
+from seimigrate.domain.kube.changes import Change
+from seimigrate.domain.kube.kinds import Object
+from seimigrate.domain.node import shapes
+from seimigrate.domain.plan.plan import (
+    AddPort,
+    AddServicePort,
+    ContainerName,
+    MoveProbe,
+    Parameters,
+    Plan,
+    PortName,
+    RemoveArgument,
+    ReplaceInArgument,
+    SetEnv,
+    SetImage,
+    StageName,
+)
+
+STATEFUL_SET = "StatefulSet"
+SERVICE = "Service"
+
+
+class TransformError(Exception):
+    """The object is not what the transform was made for: a person has to look."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransformContext:
+    """Where a transform works: the node's objects as they would be by then, and what the plan says."""
+
+    statefulset: Object
+    service: Object
+    parameters: Parameters
+    image: str | None
+    """The sidecar image that the node is to run; ``None`` if no accepted one is known."""
+
+    @property
+    def spec(self) -> Object:
+        """Give the pod spec of the template."""
+        spec: Object = self.statefulset["spec"]["template"]["spec"]
+        return spec
+
+    def port(self, name: PortName) -> int:
+        """Give the number of a port that a transform names."""
+        if name is PortName.SIDECAR:
+            return shapes.sidecar_port(self.spec, self.parameters)
+        return self.parameters.ports.public if name is PortName.PUBLIC else self.parameters.ports.proxy
+
+    def name_of(self, which: ContainerName) -> str:
+        """Give what a container is called in the pods."""
+        name: str = getattr(self.parameters.containers, which.value)
+        return name
+
+    def container(self, which: ContainerName) -> Object:
+        """Give a container of the template."""
+        return shapes.container(self.spec, self.name_of(which))
+
+    def path(self, which: ContainerName) -> str:
+        """Give the path of a container of the template."""
+        name = self.name_of(which)
+        inits = self.spec.get("initContainers", [])
+        where = "initContainers" if any(c["name"] == name for c in inits) else "containers"
+        return f"spec.template.spec.{where}[name={name}]"
+
+
+Edit = tuple[str, Any, Any, int | None]
+"""Path, value before, value after, place in its list."""
+
+
+def _add_service_port(site: TransformContext, do: AddServicePort) -> Iterable[Edit]:
+    port = site.port(do.port)
+    for entry in site.service["spec"].get("ports", []):
+        same_port = entry["port"] == port and entry.get("protocol", "TCP") == "TCP"
+        if same_port and entry.get("targetPort", port) in (port, do.name):
+            return
+        if same_port or entry.get("name") == do.name:
+            raise TransformError(
+                f"the Service's port {entry.get('name', entry['port'])} is in the way of port {port} {do.name}"
+            )
+    entry = {"name": do.name, "port": port, "protocol": "TCP", "targetPort": port}
+    yield f"spec.ports[port={port},protocol=TCP]", None, entry, None
+
+
+def _add_port(site: TransformContext, do: AddPort) -> Iterable[Edit]:
+    port = site.port(do.port)
+    if shapes.sidecar_port(site.spec, site.parameters) == port:
+        raise TransformError(f"the sidecar's own port is {port}, which is to be the port {do.name}")
+    own = site.name_of(do.container)
+    for container in shapes.containers(site.spec):
+        for entry in container.get("ports", []):
+            if entry["containerPort"] == port and container["name"] == own:
+                return
+            if entry["containerPort"] == port or (entry.get("name") == do.name and container["name"] == own):
+                name = entry.get("name", entry["containerPort"])
+                raise TransformError(
+                    f"port {name} of container {container['name']} is in the way of port {port} {do.name}"
+                )
+    entry = {"name": do.name, "containerPort": port, "protocol": "TCP"}
+    yield f"{site.path(do.container)}.ports[containerPort={port},protocol=TCP]", None, entry, None
+
+
+def _set_env(site: TransformContext, do: SetEnv) -> Iterable[Edit]:
+    value = str(site.port(do.port))
+    path = f"{site.path(do.container)}.env[name={do.name}]"
+    entry = field_paths.read(site.statefulset, path)
+    if entry is None:
+        yield path, None, {"name": do.name, "value": value}, None
+    elif "valueFrom" in entry:
+        raise TransformError(f"{do.name} of container {site.name_of(do.container)} comes from elsewhere (valueFrom)")
+    elif entry.get("value") != value:
+        yield f"{path}.value", entry.get("value"), value, None
+
+
+def _set_image(site: TransformContext, do: SetImage) -> Iterable[Edit]:
+    before = site.container(do.container)["image"]
+    if site.image is not None and before != site.image:
+        yield f"{site.path(do.container)}.image", before, site.image, None
+
+
+def _move_probe(site: TransformContext, do: MoveProbe) -> Iterable[Edit]:
+    container = site.container(do.container)
+    probe = container.get(do.probe) or {}
+    if probe.get("httpGet", {}).get("path") not in site.parameters.health_paths:
+        return
+    now, to = shapes.probe_port(container, probe), site.port(do.to)
+    if now == to:
+        return
+    if now != site.parameters.ports.proxy:
+        raise TransformError(f"{do.probe} of container {container['name']} asks port {probe['httpGet']['port']}")
+    yield f"{site.path(do.container)}.{do.probe}.httpGet.port", probe["httpGet"]["port"], to, None
+
+
+def _replace_in_argument(site: TransformContext, do: ReplaceInArgument) -> Iterable[Edit]:
+    container, to = site.container(do.container), site.port(do.to)
+    gates = [argument for argument in container.get("args", []) if do.after in argument]
+    if not gates:
+        return
+    if len(gates) > 1:
+        raise TransformError(f"{len(gates)} arguments of container {container['name']} contain {do.after}")
+    known = {to, site.port(PortName.SIDECAR)}
+    pattern = re.compile(f"({re.escape(do.after)})(\\d+)")
+    strange = [port for _, port in pattern.findall(gates[0]) if int(port) not in known]
+    if strange:
+        raise TransformError(f"an argument of container {container['name']} polls port {strange[0]} after {do.after}")
+    moved = pattern.sub(rf"\g<1>{to}", gates[0])
+    if moved != gates[0]:
+        yield f"{site.path(do.container)}.args[*={do.after}]", gates[0], moved, None
+
+
+def _remove_argument(site: TransformContext, do: RemoveArgument) -> Iterable[Edit]:
+    container = site.container(do.container)
+    arguments = container.get("args", [])
+    if do.prefix.rstrip("=") in arguments:
+        raise TransformError(f"{do.prefix} of container {container['name']} is written as two arguments")
+    found = [index for index, argument in enumerate(arguments) if argument.startswith(do.prefix)]
+    if len(found) > 1:
+        raise TransformError(f"container {container['name']} has {len(found)} arguments {do.prefix}")
+    for index in found:
+        yield f"{site.path(do.container)}.args[^={do.prefix}]", arguments[index], None, index
+
+
+_EDITS: dict[type, Callable[[TransformContext, Any], Iterable[Edit]]] = {
+    AddServicePort: _add_service_port,
+    AddPort: _add_port,
+    SetEnv: _set_env,
+    SetImage: _set_image,
+    MoveProbe: _move_probe,
+    ReplaceInArgument: _replace_in_argument,
+    RemoveArgument: _remove_argument,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PendingChanges:
+    """What the cutover would change on a node, and what a person has to look at first."""
+
+    changes: tuple[Change, ...]
+    problems: tuple[str, ...]
+
+
+def pending_changes(statefulset: Object, service: Object, plan: Plan, image: str | None) -> PendingChanges:
+    """Give all changes from the objects as they are to the end of the cutover, in the order of the stages.
+
+    ``image`` is the sidecar image that the node is to run. Transforms that do not fit are told as problems and
+    left out, so that the rest can still be shown.
+    """
+    found: list[Change] = []
+    problems: list[str] = []
+    for stage in plan.stages:
+        for do in stage.transforms:
+            kind = SERVICE if isinstance(do, AddServicePort) else STATEFUL_SET
+            site = TransformContext(statefulset, service, plan.parameters, image)
+            try:
+                new = [Change(stage.stage, kind, *edit) for edit in _EDITS[type(do)](site, do)]
+                if kind == SERVICE:
+                    service = changing.apply(service, new)
+                else:
+                    statefulset = changing.apply(statefulset, new)
+            except (TransformError, shapes.NotASeiNodePod, LookupError, changing.ConflictingChange) as error:
+                problems.append(f"{stage.stage}: {error}")
+                continue
+            found += new
+    return PendingChanges(tuple(found), tuple(problems))
+
+
+def batches(
+    statefulset: Object, changes: Iterable[Change], parameters: Parameters, *, merged: bool
+) -> list[tuple[StageName, list[Change]]]:
+    """Group a node's changes into the writes that are made together, each named by the last stage that it completes.
+
+    A drain or a crash may make a pod of any template at any moment. So the stages join until the template could
+    start: expose and probes, for one, where the template's image splits already. Merged, all of them join.
+    """
+    waiting: list[Change] = []
+    found: list[tuple[StageName, list[Change]]] = []
+    changes = list(changes)
+    last = max((StageName(change.stage).position for change in changes), default=-1)
+    for stage in StageName:
+        new = [change for change in changes if change.stage == stage]
+        waiting += new
+        statefulset = changing.apply(statefulset, (change for change in new if change.kind == STATEFUL_SET))
+        if not waiting or (stage.position < last and (merged or start_blockers(statefulset, parameters))):
+            continue
+        found.append((stage, waiting))
+        waiting = []
+    return found
+
+
+def start_blockers(statefulset: Object, parameters: Parameters) -> list[str]:
+    """Say why a pod of a StatefulSet's template could never get ready; empty if it could."""
+    try:
+        return shapes.read(statefulset["spec"]["template"]["spec"], parameters).start_blockers()
+    except shapes.NotASeiNodePod as error:
+        return [str(error)]

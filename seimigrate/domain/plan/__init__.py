@@ -1,0 +1,1 @@
+"""The plan file: stages, fleet settings, gates, rollback steps."""

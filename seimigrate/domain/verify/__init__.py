@@ -1,0 +1,1 @@
+"""Verification: who can reach a node, and what its listeners answer."""
