@@ -179,7 +179,7 @@ def test_beside_a_validator_that_has_yet_to_sign_again_no_other_one_starts() -> 
     assert reasons(next_action(mine, plan(), fleet)).startswith(f"chain pacific-1: validator {A} has yet")
 
 
-MOVED: dict[str, Any] = {"finished": {A: "done"}, "signing": {A: SigningBaseline("ADDR", NOW - 60)}}
+MOVED: dict[str, Any] = {"finished": {A: "done"}, "awaiting_signature": {A: SigningBaseline("ADDR", NOW - 60)}}
 
 
 def test_a_validator_that_moved_is_asked_until_its_height_grew_and_it_signs() -> None:
