@@ -72,7 +72,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         for name in FIXTURES.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(FIXTURES[name])
-    named = any("cluster" in Path(argument.partition("::")[0]).parts for argument in config.args)
+    named = any("e2e" in Path(argument.partition("::")[0]).parts for argument in config.args)
     if not named and "cluster" not in (config.option.markexpr or ""):
         left_out = [item for item in items if item.get_closest_marker("cluster") is not None]
         items[:] = [item for item in items if item not in left_out]

@@ -83,7 +83,7 @@ class Finding:
 
 
 class Term:
-    """A pattern that is refused, what to write instead, and the pattern around it that excuses a match."""
+    """A pattern that is refused, what to write instead, and the pattern that excuses a match where they overlap."""
 
     def __init__(self, find: str, write: str, unless: str = "$^") -> None:
         self.find, self.unless, self.write = _whole_words(find), _whole_words(unless), write
@@ -92,7 +92,7 @@ class Term:
         """Return the matches that nothing excuses."""
         excused = [match.span() for match in self.unless.finditer(text)]
         for match in self.find.finditer(text):
-            if not any(start <= match.start() and match.end() <= end for start, end in excused):
+            if not any(start < match.end() and match.start() < end for start, end in excused):
                 yield match
 
 
@@ -169,12 +169,21 @@ def check_passage(passage: Passage) -> Iterator[Finding]:
         found, write = f"{opening[0]} ...", f"{OPENINGS[opening[0]]} ..."
         yield Finding(passage.file, passage.line, found, write, f"docstring: {found}")
         text = "_" * opening.end() + text[opening.end() :]
-    for term in TERMS:
-        for match in term.matches(text):
-            found = " ".join(match[0].split())
-            yield Finding(passage.file, passage.line_of(match.start()), found, term.write, found.lower())
+    for match, write in _term_matches(text):
+        found = " ".join(match[0].split())
+        yield Finding(passage.file, passage.line_of(match.start()), found, write, found.lower())
     if passage.kind is Kind.PARAGRAPH:
         yield from _long_sentences(passage, text)
+
+
+def _term_matches(text: str) -> Iterator[tuple[re.Match[str], str]]:
+    """Return the matches of all terms with what to write instead; of matches that overlap, the first and longest."""
+    found = [(match, term.write) for term in TERMS for match in term.matches(text)]
+    end = 0
+    for match, write in sorted(found, key=lambda each: (each[0].start(), -each[0].end())):
+        if match.start() >= end:
+            yield match, write
+            end = match.end()
 
 
 def _long_sentences(passage: Passage, text: str) -> Iterator[Finding]:
@@ -182,35 +191,39 @@ def _long_sentences(passage: Passage, text: str) -> Iterator[Finding]:
     for end in (*(match.end() for match in _SENTENCE_END.finditer(text)), len(text)):
         words = [word for word in text[start:end].split() if re.search(r"\w", word)]
         if len(words) > LONGEST_SENTENCE:
-            begin = " ".join(passage.text[start:].split()[:6])
-            found, write = f"{begin} ... ({len(words)} words)", f"sentences of at most {LONGEST_SENTENCE} words"
+            opening = " ".join(passage.text[start:].split()[:6])
+            found, write = f"{opening} ... ({len(words)} words)", f"sentences of at most {LONGEST_SENTENCE} words"
             yield Finding(passage.file, passage.line_of(start), found, write, f"more than {LONGEST_SENTENCE} words")
         start = end
 
 
 def check_help(root: Any, places: dict[str, tuple[str, int]]) -> Iterator[Finding]:
     """Return what is wrong with the help texts of a program; ``places`` has the literals that are checked already."""
-    for command, leaf in _commands(root):
+    for command in _commands(root):
         text = command.help or ""
         file, line = places.get(cleandoc(text), ("seimigrate/cli/main.py", 1))
         for each in (text, command.epilog, *(getattr(param, "help", None) for param in command.params)):
             if each and cleandoc(each) not in places:
                 yield from check_passage(Passage(file, line, each, source=("",)))
-        summary = " ".join(text.partition("\n\n")[0].split())
-        if len(summary) > LONGEST_SUMMARY:
-            found = f"{summary} ({len(summary)} characters)"
-            yield Finding(file, line, found, f"a summary of at most {LONGEST_SUMMARY} characters", "long summary")
-        examples = _EXAMPLE.findall(f"{text}\n{command.epilog or ''}".partition("Examples:")[2])
-        if leaf and len(examples) < EXAMPLES:
-            write = f"Examples: with at least {EXAMPLES} commands"
-            yield Finding(file, line, f"help of {command.name}", write, "help without examples")
+        yield from _help_shape(command, text, file, line, listed=command is not root)
 
 
-def _commands(command: Any) -> Iterator[tuple[Any, bool]]:
-    """Return a command and all below it, each with whether it is none of the groups."""
-    below = getattr(command, "commands", {}).values()
-    yield command, not below
-    for each in below:
+def _help_shape(command: Any, text: str, file: str, line: int, *, listed: bool) -> Iterator[Finding]:
+    """Return what is wrong with the summary, if a listing shows it, and with the examples of a command."""
+    summary = " ".join(text.partition("\n\n")[0].split())
+    if listed and len(summary) > LONGEST_SUMMARY:
+        found, write = f"{summary} ({len(summary)} characters)", f"a summary of at most {LONGEST_SUMMARY} characters"
+        yield Finding(file, line, found, write, "long summary")
+    examples = _EXAMPLE.findall(f"{text}\n{command.epilog or ''}".partition("Examples:")[2])
+    if not hasattr(command, "commands") and len(examples) < EXAMPLES:
+        write = f"Examples: with at least {EXAMPLES} commands"
+        yield Finding(file, line, f"help of {command.name}", write, "help without examples")
+
+
+def _commands(command: Any) -> Iterator[Any]:
+    """Return a command and all commands and groups below it."""
+    yield command
+    for each in getattr(command, "commands", {}).values():
         yield from _commands(each)
 
 
@@ -226,10 +239,12 @@ def passages(root: Path) -> Iterator[Passage]:
         yield from python_passages(str(path.relative_to(root)), path.read_text())
 
 
-def check(root: Path) -> Iterator[Finding]:
-    """Return what is wrong in a checkout, but for help texts."""
-    for passage in passages(root):
-        yield from check_passage(passage)
+def findings(root: Path) -> list[Finding]:
+    """Return everything that is wrong in a checkout and in the help texts of its program."""
+    read = list(passages(root))
+    literals = {cleandoc(each.text): (each.file, each.line) for each in read if each.file.startswith("seimigrate/")}
+    found = {finding for each in read for finding in check_passage(each)}
+    return sorted({*found, *check_help(typer.main.get_command(app), literals)})
 
 
 def main(argv: list[str]) -> int:
@@ -237,14 +252,13 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.prose", description="Check the project's prose.")
     parser.add_argument("--count", action="store_true", help="print counts by file and by term")
     counted = parser.parse_args(argv).count
-    literals = {cleandoc(p.text): (p.file, p.line) for p in passages(ROOT) if p.file.startswith("seimigrate/")}
-    findings = sorted({*check(ROOT), *check_help(typer.main.get_command(app), literals)})
+    found = findings(ROOT)
     if counted:
-        _print_counts("findings by file", Counter(each.file for each in findings))
-        _print_counts("findings by term", Counter(each.kind for each in findings))
+        _print_counts("findings by file", Counter(each.file for each in found))
+        _print_counts("findings by term", Counter(each.kind for each in found))
     else:
-        print("".join(f"{each}\n" for each in findings), end="")
-    return 1 if findings else 0
+        print("".join(f"{each}\n" for each in found), end="")
+    return 1 if found else 0
 
 
 def _print_counts(title: str, counts: Counter[str]) -> None:

@@ -1,25 +1,41 @@
-"""The next command to type, with the options that say the same again."""
+"""Command lines for the operator to type next, from option groups."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 
 class ArgumentGroup(Protocol):
-    """A group of options."""
+    """A group of options that can be written as arguments."""
 
     def to_args(self) -> list[str]:
-        """Give the options that say the same again."""
+        """Return the arguments that select the same again."""
+
+
+@dataclass(frozen=True)
+class Literal:
+    """Arguments as they are."""
+
+    args: tuple[str, ...]
+
+    def to_args(self) -> list[str]:
+        """Return the arguments."""
+        return [*self.args]
+
+
+def flatten(groups: Sequence[ArgumentGroup | Sequence[str]]) -> list[str]:
+    """Return the arguments of all groups, in order."""
+    return [arg for group in groups for arg in (group if isinstance(group, Sequence) else group.to_args())]
 
 
 def command_line(name: str, *groups: ArgumentGroup | Sequence[str]) -> str:
-    """Give a command line for a shell."""
-    words = [word for group in groups for word in (group if isinstance(group, Sequence) else group.to_args())]
-    return shlex.join(["seimigrate", name, *words])
+    """Return a command line for a shell; ``name`` may have several words."""
+    return shlex.join(["seimigrate", *name.split(), *flatten(groups)])
 
 
 def node_args(key: str) -> list[str]:
-    """Give the option that names one node."""
+    """Return the option that selects one node."""
     return ["--node", key]

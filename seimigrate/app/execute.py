@@ -1,4 +1,4 @@
-"""Putting a run together: accounts, lock, view, ports; then what it was asked to do, and what came of it."""
+"""Compose and execute a run: controller accounts, lock, cache, ports, reporters, and the result."""
 
 from __future__ import annotations
 
@@ -16,48 +16,36 @@ from seimigrate.app.selection import Selection
 from seimigrate.app.session import Session
 from seimigrate.cli.invocation import Interrupted, Invocation
 from seimigrate.cli.options import ControllerOptions, RunOptions
-from seimigrate.domain.findings import AcceptedFindings
 from seimigrate.domain.kube.kinds import Kind
 from seimigrate.domain.node import observation
 from seimigrate.domain.node.observation import NodeObservation
 from seimigrate.domain.node.preflight import Blocker
 from seimigrate.domain.node.record import Record
-from seimigrate.domain.node.start import StartOptions
-from seimigrate.domain.plan.plan import Plan, StageName, Strategy
-from seimigrate.domain.plan.rollback_steps import RollbackRunbooks
+from seimigrate.domain.node.run_spec import RunSpec
+from seimigrate.domain.plan.plan import Plan
 from seimigrate.engine import gate_client
 from seimigrate.engine.gate_client import GateClient
 from seimigrate.engine.guard import BackgroundGuard, Guard
 from seimigrate.engine.hold import HoldManager, NoHold, find_accounts
 from seimigrate.engine.node_worker import Ports
 from seimigrate.engine.ports import Lock, ObjectCache, PodClient, Response
-from seimigrate.engine.results import Result
+from seimigrate.engine.results import Key, Result
 from seimigrate.engine.run import Run, RunServices
 from seimigrate.render.guard_log import GuardLogListener
 from seimigrate.render.reports import ResultRow
 
 
 @dataclass(frozen=True)
-class RunSpec:
-    """What a run is to do: ``work`` is called with it once it has begun.
+class RunRequest:
+    """A run to execute: the spec that the run's record keeps, the plan, the nodes, and the work on them.
 
-    ``guards`` tells that it looks after the nodes that it has done with as long as it lasts, ``gated`` that it asks
-    the plan's gates, ``unfit`` says why a node must not begin whose turn has come.
+    ``stale_blockers`` returns why a node that is about to start differs from the saved plan.
     """
 
-    command: str
+    spec: RunSpec
     plan: Plan
-    strategy: Strategy
-    runbooks: RollbackRunbooks
     selection: Selection
     work: Callable[[Run], list[Result]]
-    target_stage: StageName = StageName.RELEASE
-    holds: bool = True
-    accepted_findings: AcceptedFindings = AcceptedFindings.NOTHING
-    overwrite: bool = False
-    completed_steps: tuple[int, ...] = ()
-    guards: bool = True
-    with_gates: bool = False
     stale_blockers: Callable[[str, NodeObservation, Record | None], tuple[Blocker, ...]] = (
         lambda key, observed, record: ()
     )
@@ -65,23 +53,24 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What came of a run: its token, each node's result and whether it is held now."""
+    """The result of a run: its token, each node's result, whether it is held now, and the nodes that were skipped."""
 
     token: str
     results: list[Result]
     held: list[bool]
+    skipped: frozenset[str] = frozenset()
 
 
 class NoPods:
-    """Stands where no pod is called: a run that only holds."""
+    """The pod client of a run that calls no pod."""
 
     def call(self, *_: object, **__: object) -> Response:
-        """Refuse."""
-        raise AssertionError("a hold asks no pod")
+        """Fail."""
+        raise AssertionError("a hold calls no pod")
 
 
 def accounts_of(session: Session, controller: ControllerOptions) -> list[str]:
-    """Find the controller's accounts; raises ``SeimigrateError`` if there is none, ``UsageError`` for a bad name."""
+    """Return the controller's accounts; raises ``SeimigrateError`` if none is found, ``UsageError`` for a bad name."""
     given = controller.controller_account
     if given is not None:
         parse_namespaced_name("--controller-account", given)
@@ -91,74 +80,67 @@ def accounts_of(session: Session, controller: ControllerOptions) -> list[str]:
 def execute_run(
     invocation: Invocation,
     session: Session,
-    spec: RunSpec,
+    request: RunRequest,
     accounts: list[str],
     pod_client: PodClient,
     run_options: RunOptions,
     on_finished: Callable[[RunResult, HeldNodeGuard], None] | None = None,
     held_lock: Lock | None = None,
 ) -> RunResult:
-    """Take the lock, do the errand, and ``then`` what it leads to; let the lock go, but for one that was ``had``."""
+    """Take the lock, execute the run, then call ``on_finished``; release the lock unless it was ``held_lock``."""
     import structlog  # a tenth of a second that --help does not need
 
     log = structlog.get_logger()
-    who = holder()
+    who, spec = holder(), request.spec
 
-    def waits(other: str, seconds: float) -> None:
-        log.info(f"{other} holds the lock: waits up to {seconds:.0f} s to see whether it lives")
+    def on_wait(other: str, seconds: float) -> None:
+        log.info(f"lock held by {other}; waiting up to {seconds:.0f} s to see if it is still renewed")
 
-    gates = spec.plan.gates if spec.with_gates else ()
     http_client = session.http_client()
-    gate_client.check_tokens(gates, http_client)
+    gate_client.check_tokens(request.plan.gates if spec.with_gates else (), http_client)
     with (
         nullcontext(held_lock)
         if held_lock is not None
-        else session.lock(who, run_options.lease_duration, waits) as lock
+        else session.lock(who, run_options.lease_duration, on_wait) as lock
     ):
         invocation.may_have_written = True
-        with session.cache(spec.selection.namespaces) as cache:
+        with session.cache(request.selection.namespaces) as cache:
             ports = Ports(session.cluster, cache, pod_client, lock, session.clock)
             hold = HoldManager(session.cluster, cache, accounts) if spec.holds else NoHold()
-            options = StartOptions(
-                run=lock.token,
-                strategy=spec.strategy,
-                runbooks=spec.runbooks,
-                target_stage=spec.target_stage,
-                holds=spec.holds,
-                accepted_findings=spec.accepted_findings,
-                overwrite=spec.overwrite,
-                completed_steps=spec.completed_steps,
-            )
             runs: list[Run] = []
             guard = Guard(
-                ports, spec.plan, GuardLogListener(log), None, lambda key: not any(r.has_in_flight(key) for r in runs)
+                ports,
+                request.plan,
+                GuardLogListener(log),
+                None,
+                lambda key: not any(run.has_in_flight(key) for run in runs),
             )
-            tell = reporters.make_dispatcher(
+            dispatcher = reporters.make_dispatcher(
                 invocation, session.clock, log, lock.token, reporters.make_event_recorder(session, who, log)
             )
-            about = {"run": lock.token, "command": spec.command, "plan": spec.plan.digest}
+            about = {"run": lock.token, "command": spec.command, "plan": request.plan.digest}
             with (
-                reporters.report_run(invocation, tell, session.clock, log, run_options.metrics_port, about),
+                reporters.report_run(invocation, dispatcher, session.clock, log, run_options.metrics_port, about),
                 session.executor() as executor,
             ):
                 services = RunServices(
                     executor,
                     gate_client=GateClient(session.cluster, http_client),
-                    listener=tell.on_fleet_action,
-                    stale_plan_blockers=spec.stale_blockers,
+                    listener=dispatcher.on_fleet_action,
+                    stale_plan_blockers=request.stale_blockers,
                     on_tick=BackgroundGuard(guard, executor) if spec.guards else lambda: None,
                 )
-                run = Run(ports, spec.plan, hold, options, who, tell, services)
+                run = Run(ports, request.plan, hold, spec, who, dispatcher, services)
                 runs.append(run)
-                run.start(spec.command, spec.selection.namespaces)
+                run.start()
                 with invocation.graceful_stop(run.request_stop):
-                    results = spec.work(run)
+                    results = request.work(run)
             if run.stopping:
                 raise Interrupted
-            ended = RunResult(lock.token, results, [_held(cache, result) for result in results])
+            result = RunResult(lock.token, results, [_held(cache, each) for each in results], run.skipped)
             if on_finished is not None:
-                on_finished(ended, HeldNodeGuard(ports, guard, log, run.save_exit_code))
-            return ended
+                on_finished(result, HeldNodeGuard(ports, guard, log, run.save_exit_code))
+            return result
 
 
 def _held(cache: ObjectCache, result: Result) -> bool:
@@ -166,7 +148,7 @@ def _held(cache: ObjectCache, result: Result) -> bool:
 
 
 def holder() -> str:
-    """Name this process to people: who, where, which."""
+    """Return the name of this process for operators: user, host, process id."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # an account without a name, as in many containers
@@ -175,15 +157,20 @@ def holder() -> str:
 
 
 def result_rows(run_result: RunResult, selection: Selection) -> tuple[ResultRow, ...]:
-    """Give a line for each node, also for those that the run did not come to."""
-    lines = [_result_row(result, held) for result, held in zip(run_result.results, run_result.held, strict=True)]
-    come_to = {(row.namespace, row.name) for row in lines}
-    left = [key for key in selection.keys if key not in come_to]
-    reason = "the run stopped before it, since others failed"
-    return (
-        *lines,
-        *(ResultRow(*key, "not-started", None, reason, None, (), False, 0, ()) for key in left),
+    """Return a row for each node, including skipped nodes and those that the run did not start."""
+    rows = [_result_row(result, held) for result, held in zip(run_result.results, run_result.held, strict=True)]
+    reported = {(row.namespace, row.name) for row in rows}
+    rest = [key for key in selection.keys if key not in reported]
+    return (*rows, *(_row_without_start(key, "/".join(key) in run_result.skipped) for key in rest))
+
+
+def _row_without_start(key: Key, skipped: bool) -> ResultRow:
+    outcome, reason = (
+        ("skipped", "skipped by an operator")
+        if skipped
+        else ("not-started", "the run stopped before this node started")
     )
+    return ResultRow(*key, outcome, None, reason, None, (), False, 0, ())
 
 
 def _result_row(result: Result, held: bool) -> ResultRow:

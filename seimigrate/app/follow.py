@@ -24,10 +24,11 @@ from seimigrate.domain.node.record import Record
 from seimigrate.domain.plan.plan import Plan
 from seimigrate.engine import readers
 from seimigrate.engine.event_dispatcher import EventDispatcher
-from seimigrate.engine.journal import Journal, RunJournal, RunRecord
+from seimigrate.engine.journal import Journal
 from seimigrate.engine.lease_monitor import LeaseMonitor
 from seimigrate.engine.ports import ObjectCache
 from seimigrate.engine.results import Key
+from seimigrate.engine.run_store import RunJournal, RunRecord
 
 POLL_INTERVAL = 1.0
 """Seconds between two looks at the journals."""
@@ -56,7 +57,7 @@ def _show(
     import structlog
 
     tell = reporters.make_dispatcher(invocation, session.clock, structlog.get_logger(), run.run)
-    title = f"{run.command} {run.run} of {run.holder}"
+    title = f"{run.spec.command} {run.run} of {run.holder}"
     with (
         session.cache(selection.namespaces) as cache,
         reporters.live_view(invocation, lambda: tell.progress, session.clock, title),
@@ -107,8 +108,8 @@ class Follower:
     def update(self) -> None:
         """Look at the run's record and the nodes' journals, and tell what is new."""
         run = RunJournal(self._session.cluster).load()
-        if run is not None and run.campaign is not None:
-            self._fleet(run.campaign)
+        if run is not None and run.current is not None:
+            self._fleet(run.current)
         for key, record in self._records(run).items():
             self._node(key, record)
 

@@ -27,13 +27,13 @@ HELP = "start a guard (kubectl apply -k deploy, or: seimigrate guard), or hand t
 class HeldNodeGuard:
     """The end of a run that still has the lock; ``own`` is the guard that it carried along.
 
-    ``conclude`` writes down with what exit code it came to its end.
+    ``save_exit_code`` writes down with what exit code it came to its end.
     """
 
     ports: Ports
     guard: Guard
     log: Log
-    conclude: Callable[[int], None]
+    save_exit_code: Callable[[int], None]
 
     def guard_until_covered(self, nodes: list[Key]) -> None:
         """Guard the nodes until another guard has them, or somebody ends it, who is told which are unguarded then."""

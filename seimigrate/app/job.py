@@ -12,8 +12,8 @@ from seimigrate.app.session import Session
 from seimigrate.cli.invocation import exit_with
 from seimigrate.cli.options import RunOptions
 from seimigrate.engine.errors import LockHeld, Unreachable
-from seimigrate.engine.journal import RunJournal
 from seimigrate.engine.ports import Lock
+from seimigrate.engine.run_store import RunJournal
 from seimigrate.render.event_log import Log
 
 RETRY_INTERVAL = 5.0

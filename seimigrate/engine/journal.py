@@ -1,20 +1,15 @@
-"""The journal: one ConfigMap a node, in its namespace, and one for the run. A way back needs nothing else.
+"""The journal: one ConfigMap per node, in the node's namespace. A rollback needs nothing else.
 
-Each write replaces exactly the version that was read, so two runs can never both write one.
+Each write replaces exactly the version that was read, so two runs can never both write a journal.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
 
-from pydantic import TypeAdapter, ValidationError
-
-from seimigrate.domain.fleet.campaign import Campaign
-from seimigrate.domain.kube.kinds import JOURNAL_PREFIX, MIGRATION_LABEL, RUN_NAME, SYSTEM_NAMESPACE, Kind, Object
+from seimigrate.domain.kube.kinds import JOURNAL_PREFIX, MIGRATION_LABEL, Kind, Object
 from seimigrate.domain.node import record as records
-from seimigrate.domain.node.record import InvalidRecord, Record, first_error
+from seimigrate.domain.node.record import InvalidRecord, Record
 from seimigrate.engine.errors import Conflict, LockHeld, SeimigrateError, Unreachable
 from seimigrate.engine.ports import Cluster
 
@@ -23,7 +18,7 @@ KEY = "record"
 
 
 def is_journal(config_map: Object) -> bool:
-    """Tell whether a ConfigMap is one of ours."""
+    """Return whether a ConfigMap is a journal of seimigrate."""
     labels = config_map["metadata"].get("labels") or {}
     return labels.get(MANAGED_BY) == "seimigrate" and MIGRATION_LABEL in labels
 
@@ -32,29 +27,29 @@ def read(config_map: Object) -> Record:
     """Read a node's record; raises ``SeimigrateError`` for a foreign or damaged journal."""
     meta = config_map["metadata"]
     where = f"ConfigMap {meta['namespace']}/{meta['name']}"
-    look = f"kubectl -n {meta['namespace']} get cm {meta['name']}"
+    show = f"kubectl -n {meta['namespace']} get cm {meta['name']}"
     if not is_journal(config_map):
         raise SeimigrateError(
-            f"{where} has the name of a journal, but is not seimigrate's",
-            hint=f"look at it ({look} -o yaml), and rename or delete it",
+            f"{where} has the name of a journal but was not written by seimigrate",
+            hint=f"review it ({show} -o yaml), then rename or delete it",
         )
     try:
         record = records.parse(config_map.get("data", {}).get(KEY, ""))
     except InvalidRecord as error:
         raise SeimigrateError(
             f"{where}, the journal of a node, is damaged: {error}",
-            hint=f"look at it ({look} -o yaml) and restore it; without it the node's way back is unknown",
+            hint=f"review it ({show} -o yaml) and restore it; without it the node cannot be rolled back",
         ) from error
     if (record.namespace, JOURNAL_PREFIX + record.name) != (meta["namespace"], meta["name"]):
         raise SeimigrateError(
             f"{where} is the journal of another node, {record.key}",
-            hint=f"look at it ({look} -o yaml): somebody copied it",
+            hint=f"review it ({show} -o yaml): another client copied it",
         )
     return record
 
 
 class Journal:
-    """The nodes' records, as this run last read or wrote them."""
+    """Stores the records of nodes, as this run last read or wrote them."""
 
     def __init__(self, cluster: Cluster, migration: str) -> None:
         self._cluster = cluster
@@ -63,9 +58,9 @@ class Journal:
         self._read: set[str] = set()
 
     def read_all(self, namespaces: Iterable[str]) -> None:
-        """Read all records in some namespaces (``""``: all) at once; what is damaged is told when it is needed.
+        """Read all records in some namespaces (``""``: all); a damaged one is reported when it is used.
 
-        From then on nothing is read again: whoever else wrote one would make the next write of it fail.
+        Nothing is read again afterwards: after a write by another client, the next write of that record fails.
         """
         for namespace in namespaces:
             self._read.add(namespace)
@@ -74,7 +69,7 @@ class Journal:
                 self._known[meta["namespace"], meta["name"].removeprefix(JOURNAL_PREFIX)] = found
 
     def load(self, namespace: str, name: str, *, fresh: bool = False) -> Record | None:
-        """Read a node's record, ``None`` if it has none yet; ``fresh`` asks the API server in any case."""
+        """Return a node's record, ``None`` if it has none; ``fresh`` always reads from the API server."""
         key = (namespace, name)
         if fresh or not {"", namespace} & self._read:
             found = self._cluster.get(Kind.CONFIG_MAP, namespace, JOURNAL_PREFIX + name)
@@ -84,90 +79,15 @@ class Journal:
         return read(self._known[key]) if key in self._known else None
 
     def save(self, record: Record) -> Record:
-        """Write a node's record; raises ``LockedByAnother`` if somebody else wrote it meanwhile."""
+        """Write a node's record; raises ``LockHeld`` if another client wrote it since it was read."""
         key = (record.namespace, record.name)
-        body = _config_map(record.namespace, JOURNAL_PREFIX + record.name, self._migration, record.to_json())
-        self._known[key] = _write(self._cluster, self._known.get(key), body)
+        body = config_map_of(record.namespace, JOURNAL_PREFIX + record.name, self._migration, record.to_json())
+        self._known[key] = write_config_map(self._cluster, self._known.get(key), body)
         return record
 
 
-IN_PROGRESS = "in-progress"
-"""What the run's record says of a node that is on its way."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """What the present run, or the last one, is about; ``nodes`` are those that are not at an end.
-
-    While it lives, it looks after the held nodes in ``namespaces`` (``""``: all). ``code`` is the exit code with
-    which a Job's run came to its end.
-    """
-
-    run: str
-    holder: str
-    command: str
-    migration: str
-    plan: str
-    started: float
-    nodes: dict[str, str] = field(default_factory=dict)
-    namespaces: tuple[str, ...] = ("",)
-    campaign: Campaign | None = None
-    exit_code: int | None = None
-    version: int = 1
-
-    @property
-    def in_progress(self) -> list[str]:
-        """Give the nodes on their way."""
-        return [key for key, state in self.nodes.items() if state == IN_PROGRESS]
-
-    def is_of(self, job: str) -> bool:
-        """Tell whether the campaign was begun by a Job's pod, from the saved plan with this digest."""
-        return job != "" and self.campaign is not None and self.campaign.job == job
-
-    @property
-    def is_unfinished_job(self) -> bool:
-        """Tell whether this is a Job's, which leaves something for its next pod to go on with."""
-        return self.campaign is not None and self.campaign.job != "" and self.campaign.unfinished(self.in_progress)
-
-
-_READER = TypeAdapter(RunRecord)
-
-
-class RunJournal:
-    """The run's own record."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._known: Object | None = None
-
-    def load(self) -> RunRecord | None:
-        """Read the last run's record, ``None`` if there never was one."""
-        self._known = self._cluster.get(Kind.CONFIG_MAP, SYSTEM_NAMESPACE, RUN_NAME)
-        if self._known is None:
-            return None
-        try:
-            record = _READER.validate_json(self._known.get("data", {}).get(KEY, ""))
-        except ValidationError as error:
-            raise _damaged(first_error(error)) from None
-        if record.version != 1:
-            raise _damaged(f"version {record.version!r}")
-        return record
-
-    def save(self, record: RunRecord) -> None:
-        """Write the run's record; raises ``LockedByAnother`` if somebody else wrote it meanwhile."""
-        text = json.dumps(asdict(record), sort_keys=True, separators=(",", ":"))
-        body = _config_map(SYSTEM_NAMESPACE, RUN_NAME, record.migration, text)
-        self._known = _write(self._cluster, self._known, body)
-
-
-def _damaged(what: str) -> SeimigrateError:
-    return SeimigrateError(
-        f"ConfigMap {SYSTEM_NAMESPACE}/{RUN_NAME}, the run's record, is damaged: {what}",
-        hint=f"look at it: kubectl -n {SYSTEM_NAMESPACE} get cm {RUN_NAME} -o yaml",
-    )
-
-
-def _config_map(namespace: str, name: str, migration: str, text: str) -> Object:
+def config_map_of(namespace: str, name: str, migration: str, text: str) -> Object:
+    """Return the ConfigMap of a journal with this text."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -180,7 +100,8 @@ def _config_map(namespace: str, name: str, migration: str, text: str) -> Object:
     }
 
 
-def _write(cluster: Cluster, known: Object | None, body: Object) -> Object:
+def write_config_map(cluster: Cluster, known: Object | None, body: Object) -> Object:
+    """Write a journal over exactly the version that was read; raises ``LockHeld`` if another client wrote it since."""
     try:
         if known is None:
             return cluster.create(Kind.CONFIG_MAP, body)
@@ -190,13 +111,13 @@ def _write(cluster: Cluster, known: Object | None, body: Object) -> Object:
         meta = body["metadata"]
         found = cluster.get(Kind.CONFIG_MAP, meta["namespace"], meta["name"])
         if found is not None and found.get("data") == body["data"]:
-            return found  # it was written: only the answer was lost
+            return found  # it was written: only the response was lost
         if isinstance(error, Unreachable):
             raise
         if found is not None and not is_journal(found):
-            read(found)  # tells whose it is
+            read(found)  # raises with the owner
         where = f"{body['metadata']['namespace']}/{body['metadata']['name']}"
         raise LockHeld(
-            f"journal {where} was written by somebody else meanwhile",
-            hint="see who runs: seimigrate status",
+            f"journal {where} was written by another client",
+            hint="check which run is live: seimigrate status",
         ) from error

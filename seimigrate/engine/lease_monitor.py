@@ -71,7 +71,7 @@ def covers_namespace(run_journal: Object | None, lease: Object, namespace: str) 
         record = json.loads((run_journal or {}).get("data", {}).get(KEY, ""))
         if record["run"] != leases.token(lease):
             return True
-        namespaces = record.get("namespaces", [""])
+        namespaces = record["spec"]["namespaces"]
         return "" in namespaces or namespace in namespaces
     except (ValueError, TypeError, KeyError, AttributeError):
         return True

@@ -1,7 +1,7 @@
-"""A run: one process that holds the lock and carries nodes forwards, back, or to the hold.
+"""A run: one process that holds the lock and cuts nodes over, rolls them back, or holds them.
 
-It begins by making sure that no earlier run can still write: the run's record first, then each open journal, then
-the labels and pods of those nodes. Only then does it act.
+It starts by making sure that no earlier run can still write: it takes over the run's record first, then each unfinished
+journal, then the hold labels and pods of those nodes. Only then does it act.
 """
 
 from __future__ import annotations
@@ -10,338 +10,341 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
-from seimigrate.domain.fleet.budget import RollbackBudget
-from seimigrate.domain.fleet.campaign import Campaign
+from seimigrate.domain.fleet import reconcile
+from seimigrate.domain.fleet.campaign import SKIPPED, UNCHANGED, Campaign
+from seimigrate.domain.fleet.control import SWEEP_COMMANDS
+from seimigrate.domain.fleet.sweep import Sweep, sweep_campaign
 from seimigrate.domain.fleet.wave_planning import Wave
-from seimigrate.domain.node import observation as seeing
-from seimigrate.domain.node import start
+from seimigrate.domain.node import observation, start
 from seimigrate.domain.node.observation import NodeObservation
 from seimigrate.domain.node.preflight import Blocker
 from seimigrate.domain.node.record import Outcome, Record
-from seimigrate.domain.node.start import StartOptions
+from seimigrate.domain.node.run_spec import RunSpec
 from seimigrate.domain.plan.plan import Plan, StageName
 from seimigrate.engine import preflight
 from seimigrate.engine.access_review import AccessReviewer
 from seimigrate.engine.errors import SeimigrateError
 from seimigrate.engine.executor import InlineExecutor
-from seimigrate.engine.fleet_loop import FleetListener, FleetLoop
+from seimigrate.engine.fleet_loop import FleetListener, FleetLoop, LoopPolicy
 from seimigrate.engine.fleet_observer import FleetObserver, GateQuerier
 from seimigrate.engine.hold import HoldManager, NoHold
 from seimigrate.engine.in_flight import InFlightNodes
-from seimigrate.engine.journal import IN_PROGRESS, Journal, RunRecord
+from seimigrate.engine.journal import Journal
 from seimigrate.engine.node_observer import Observer
 from seimigrate.engine.node_worker import NodeListener, NodeWorker, Ports
 from seimigrate.engine.readers import UncachedReader
 from seimigrate.engine.results import Key, Result
 from seimigrate.engine.run_control import ControlServer
-from seimigrate.engine.run_store import RunStore
-from seimigrate.engine.turns import Room, Turns
+from seimigrate.engine.run_store import IN_PROGRESS, RunRecord, RunStore
+
+_NO_NODE = {"metadata": {"namespace": ""}}
 
 
 @dataclass(frozen=True)
 class RunServices:
-    """Who takes part in a run beside its ports; what is left out is done in this thread, or by nobody.
+    """The collaborators of a run beside its ports; by default all work is done in the calling thread.
 
-    ``crew`` does the nodes' steps, ``gates`` asks the plan's gates, ``told`` is told of each step of the fleet, and
-    ``meanwhile`` is called in between. ``unfit`` says why a node whose turn it is must not begin: it is not as it was
-    when the plan was saved.
+    ``executor`` runs the nodes' steps, ``gate_client`` queries the plan's gates, ``listener`` is called with each
+    action of the fleet, ``on_tick`` between two actions. ``stale_plan_blockers`` returns why a node that is about to
+    start differs from the saved plan.
     """
 
     executor: Executor | None = None
     gate_client: GateQuerier | None = None
-    listener: FleetListener = lambda campaign, step, fleet: None
+    listener: FleetListener = lambda campaign, action, fleet: None
     on_tick: Callable[[], None] = lambda: None
     stale_plan_blockers: Callable[[str, NodeObservation, Record | None], tuple[Blocker, ...]] = (
-        lambda key, observed, last: ()
+        lambda key, observed, record: ()
     )
 
 
 class Run:
-    """Carries nodes forwards, back, or to the hold alone."""
+    """Cuts nodes over, rolls them back, or holds them, as its spec says."""
 
     def __init__(
         self,
         ports: Ports,
         plan: Plan,
         hold: HoldManager | NoHold,
-        options: StartOptions,
-        who: str,
+        spec: RunSpec,
+        holder: str,
         report: NodeListener,
         services: RunServices | None = None,
     ) -> None:
         self._ports = ports
         self._plan = plan
         self._hold = hold
-        self._options = options
-        self._company = services or RunServices()
-        self._crew = self._company.executor or InlineExecutor()
+        self._spec = spec
+        self._token = ports.lock.token
+        self._services = services or RunServices()
+        self._executor = self._services.executor or InlineExecutor()
         self._observer = Observer(ports.cache, ports.clock, hold.error)
         self._journal = Journal(ports.cluster, plan.migration)
-        self._books = RunStore(ports.cluster, ports.lock)
-        runner = NodeWorker(ports, self._journal, self._observer, hold, plan, report)
-        self._convoy = InFlightNodes(ports, runner, self._journal, self._observer, self._crew)
-        self._survey = AccessReviewer(ports.cluster, ports.clock, plan, hold.accounts)
-        self._brake = ControlServer(ports.cluster, ports.cache, options.run)
+        self._store = RunStore(ports.cluster, ports.lock)
+        worker = NodeWorker(ports, self._journal, self._observer, hold, plan, report)
+        self._in_flight = InFlightNodes(ports, worker, self._journal, self._observer, self._executor)
+        self._access_reviewer = AccessReviewer(ports.cluster, ports.clock, plan, hold.accounts)
+        self._control = ControlServer(ports.cluster, ports.cache, self._token)
         self._report = report
-        self._who = who
+        self._holder = holder
         self._results: dict[str, Result] = {}
+        self.skipped: frozenset[str] = frozenset()
         self.stopping = False
 
     def request_stop(self) -> None:
-        """End as soon as each step that is being done is finished; the next run goes on. For signal handlers."""
+        """Stop as soon as the running steps are done; the next run resumes. For signal handlers."""
         self.stopping = True
 
     def save_exit_code(self, code: int) -> None:
-        """Write down with what exit code it came to its end, for who would go on with it."""
-        self._books.save_exit_code(code)
+        """Record the exit code with which the run finished, for the next pod of a Job."""
+        self._store.save_exit_code(code)
 
     def has_in_flight(self, key: Key) -> bool:
-        """Tell whether a node is on its way in this run."""
-        return "/".join(key) in self._convoy.in_progress
+        """Return whether a node is in progress in this run."""
+        return "/".join(key) in self._in_flight.in_progress
 
-    # Beginning.
+    # Start.
 
-    def start(self, command: str, namespaces: Sequence[str] = ("",)) -> None:
-        """Write the run's record, take over what an earlier run left open, and put the hold's policies in place.
-
-        ``namespaces`` are those whose held nodes it looks after while it lives.
-        """
-        self._books.load(
+    def start(self) -> None:
+        """Write the run's record, take over what an earlier run left unfinished, and install the hold's policies."""
+        self._store.load(
             RunRecord(
-                run=self._options.run,
-                holder=self._who,
-                command=command,
+                run=self._token,
+                holder=self._holder,
                 migration=self._plan.migration,
                 plan=self._plan.digest,
                 started=self._ports.clock.now(),
-                namespaces=tuple(namespaces),
+                spec=self._spec,
             )
         )
-        self._journal.read_all(namespaces)
-        for key in self._books.record.nodes:
+        self._journal.read_all(self._spec.namespaces)
+        for key in self._store.record.nodes:
             self._take_over(key)
         self._hold.install()
 
     def _take_over(self, key: str) -> None:
         record = self._journal.load(*key.split("/", 1), fresh=True)
         if record is None or record.outcome is not None:
-            # It had come to an end, but the run's record does not say so yet.
-            campaign = self._books.record.campaign
-            if record is not None and campaign is not None and self._books.record.nodes[key] == IN_PROGRESS:
-                campaign = campaign.after(record, self._ports.clock.now())
-            self._books.mark_finished(key, record, campaign)
+            self._store.mark_finished(key, record, self._campaign_after(key, record))
             return
-        record = self._journal.save(record.owned_by(self._options.run))
-        live = UncachedReader(self._ports.cluster)
-        observer = Observer(live, self._ports.clock, self._hold.error)
-        ports = replace(self._ports, cache=live)
+        record = self._journal.save(record.owned_by(self._token))
+        uncached = UncachedReader(self._ports.cluster)
+        observer = Observer(uncached, self._ports.clock, self._hold.error)
+        ports = replace(self._ports, cache=uncached)
         NodeWorker(ports, self._journal, observer, self._hold, self._plan, self._report).take_over(record)
 
-    # Forwards.
+    def _campaign_after(self, key: str, record: Record | None) -> Campaign | None:
+        """Return the cutover's campaign after a node that finished right before the earlier run died, if it was in it."""
+        stored = self._store.record
+        in_sweep = stored.sweep is not None and key in stored.sweep.keys
+        if record is None or stored.campaign is None or in_sweep or stored.nodes[key] != IN_PROGRESS:
+            return stored.campaign
+        return stored.campaign.after(record, self._ports.clock.now())
 
-    def apply(
-        self,
-        keys: Sequence[Key],
-        waves: Sequence[Wave] | None = None,
-        canary: str | None = None,
-        job: str = "",
-    ) -> list[Result]:
-        """Carry nodes forwards, by canaries and waves, as fast as the plan's budgets allow.
+    # Cutover.
 
-        A campaign over the same nodes that an earlier run left goes on where it was; that of the same ``job`` also
-        stays paused, or at its end, and outlives its nodes. Raises ``SeimigrateError`` if a node is still on its way
-        that is not among those asked for, and ``UsageError`` for one that is not there.
+    def apply(self, keys: Sequence[Key], waves: Sequence[Wave] | None = None) -> list[Result]:
+        """Cut nodes over, canaries first, then in waves, within the plan's budgets.
+
+        Resumes the campaign that an earlier run left over the same nodes; a campaign of the same Job also stays paused
+        or finished, even if its nodes were deleted. Raises ``SeimigrateError`` if another node is still in progress,
+        ``UsageError`` for a node that does not exist.
         """
-        left = self._unfinished_from_last_run(keys)
-        if self._books.record.is_of(job):
+        unfinished = self._unfinished_from_last_run(keys)
+        if self._store.record.is_of(self._spec.job):
             keys = [key for key in keys if self._observe(key).seinode is not None]
-        mustered = preflight.run_preflight(self._observer, self._journal, self._survey, self._plan, self._options, keys)
-        for key in mustered.done:
-            self._results["/".join(key)] = Result(*key, unchanged=True)
-        campaign = self._campaign(mustered, waves, canary, left, job)
-        self._books.save_campaign(campaign, tuple(left))
-        for name in left:
-            begun = self._admit(name, campaign)
-            if isinstance(begun, Record):
-                self._convoy.add(begun)
+        checked = preflight.run_preflight(
+            self._observer, self._journal, self._access_reviewer, self._plan, self._spec, keys
+        )
+        campaign = self._campaign(checked, waves, unfinished)
+        for key in checked.done:
+            if campaign.finished.get("/".join(key)) not in set(Outcome):  # else an earlier run cut it over
+                self._results["/".join(key)] = Result(*key, unchanged=True)
+        self._store.save_campaign(campaign, tuple(unfinished))
+        if not campaign.stopped and campaign.waiting(unfinished):
+            campaign = self._hold_networks(keys, campaign, tuple(unfinished))
+        for name in unfinished:
+            admitted = self._admit(name, campaign)
+            if isinstance(admitted, Record):
+                self._in_flight.add(admitted)
             else:
-                campaign = campaign.with_finished({name: begun})
-        if not campaign.stopped and campaign.waiting(left):
-            self._hold_networks(keys)
-        campaign = self._drive().run(campaign)
-        self._drain()
+                campaign = campaign.with_finished({name: admitted})
+        plan = self._plan
+        policy = LoopPolicy(
+            lambda campaign, fleet: reconcile.next_action(campaign, plan, fleet), self._admit, self._store.save_campaign
+        )
+        campaign = self._process(campaign, policy, self._services.listener)
         return self._all_results(campaign)
 
     def _unfinished_from_last_run(self, keys: Sequence[Key]) -> list[str]:
-        left = self._books.record.in_progress
-        if forgotten := sorted(set(left) - {"/".join(key) for key in keys}):
-            name = forgotten[0]
+        unfinished = self._store.record.in_progress
+        if missing := sorted(set(unfinished) - {"/".join(key) for key in keys}):
+            name = missing[0]
             raise SeimigrateError(
-                f"{name} is still on its way: an earlier run left it there",
+                f"{name} is still in progress from an earlier run",
                 hint=f"finish it first: seimigrate apply --node {name}, or seimigrate rollback --node {name}",
             )
-        return left
+        return unfinished
 
     def _campaign(
-        self,
-        mustered: preflight.Preflight,
-        waves: Sequence[Wave] | None,
-        canary: str | None,
-        left: Sequence[str],
-        job: str,
+        self, checked: preflight.Preflight, waves: Sequence[Wave] | None, unfinished: Sequence[str]
     ) -> Campaign:
-        """Give the campaign that an earlier run left over these nodes, or a new one."""
-        last = self._books.record.campaign
-        if last is not None and self._books.record.is_of(job):
-            # Its pod was lost: nobody has said since that it shall go on, or begin anew.
-            return last
-        if last is not None and last.unfinished(left) and mustered.matches(last):
-            # Who says apply again wants it to go on.
-            return replace(last, paused="", job=job)
-        chosen = tuple(waves) if waves is not None else mustered.plan_waves(self._plan, canary)
+        """Return the campaign that an earlier run left over these nodes, or a new one."""
+        last, job = self._store.record.campaign, self._spec.job
+        if last is not None and self._store.record.is_of(job):
+            return last  # a Job's pod was lost; no operator resumed or restarted the campaign since
+        if last is not None and last.unfinished(unfinished) and checked.matches(last):
+            return replace(last, paused="", job=job)  # an operator reran apply to resume
+        chosen = tuple(waves) if waves is not None else checked.plan_waves(self._plan, self._spec.canary)
         return Campaign(chosen, awaiting_signature=last.awaiting_signature if last is not None else {}, job=job)
 
-    def _drive(self) -> FleetLoop:
-        services = self._company
-        return FleetLoop(
-            ports=self._ports,
-            plan=self._plan,
-            options=self._options,
-            journal=self._journal,
-            observer=self._observer,
-            in_flight=self._convoy,
-            fleet_observer=FleetObserver(self._ports, self._plan, self._crew, services.gate_client),
-            control=self._brake,
-            store=self._books,
-            admit=self._admit,
-            on_finished=self._on_finished,
-            on_action=services.listener,
-            on_tick=services.on_tick,
-            should_stop=lambda: self.stopping,
-        )
+    def _hold_networks(self, keys: Sequence[Key], campaign: Campaign, unfinished: tuple[str, ...]) -> Campaign:
+        """Hold all children of the SeiNetworks that nodes to be cut over belong to; an abort stops the cutover."""
+        nodes = [self._observe(key).seinode or _NO_NODE for key in keys]
+        networks = {network for node in nodes if (network := observation.network_of(node))}
+        children = preflight.children(self._ports.cache, networks) if networks else []
+        free = [key for key in children if observation.hold_of(self._observe(key).statefulset) is None]
+        if not free:
+            return campaign
+        spec = replace(self._spec, target_stage=StageName.HOLD)
+        held = sweep_campaign("/".join(key) for key in free)
+        policy = self._sweep_policy(Sweep(stops_on_failure=True), lambda key: self._hold_one(key, spec))
+        sweep = self._process(held, policy, lambda campaign, action, fleet: None)
+        campaign = replace(campaign, stopped=sweep.stopped)
+        self._store.save_campaign(campaign, unfinished)
+        return campaign
 
     def _admit(self, key: str, campaign: Campaign) -> Record | str:
-        """Give the record with which a node sets out, or how it ended without setting out."""
+        """Return the record with which a node starts, or the outcome of a node that does not start."""
         namespace, name = key.split("/", 1)
         observed, last = self._with_access_review(self._observe((namespace, name))), self._journal.load(namespace, name)
         wave = campaign.wave_of(key)
-        strategy = wave.strategy(self._options.strategy) if wave is not None else self._options.strategy
-        options = replace(self._options, strategy=strategy)
-        begun = self._company.stale_plan_blockers(key, observed, last) or preflight.start_node(
-            key, observed, last, self._plan, options, self._ports.clock.now()
+        strategy = wave.strategy(self._spec.strategy) if wave is not None else self._spec.strategy
+        spec = replace(self._spec, strategy=strategy)
+        admitted = self._services.stale_plan_blockers(key, observed, last) or preflight.start_node(
+            key, observed, last, self._plan, spec, self._token, self._ports.clock.now()
         )
-        if isinstance(begun, Record):
-            return begun
-        self._results[key] = Result(namespace, name, blockers=begun, unchanged=not begun)
-        return preflight.OUTCOME_WITHOUT_START[bool(begun)]
-
-    def _on_finished(self, record: Record) -> None:
-        self._results[record.key] = Result(record.namespace, record.name, record=record)
-        self._books.set_finished(record.key, record)
-
-    def _drain(self) -> None:
-        """Wait for the steps that are being done: what came of them is journaled before anybody leaves."""
-        while self._convoy.has_running_steps():
-            for record in self._convoy.collect_finished():
-                self._on_finished(record)
-            self._ports.cache.wait_for_change(0.05)
-
-    def _turns(self, room: Room | None = None) -> Turns:
-        return Turns(
-            ports=self._ports,
-            in_flight=self._convoy,
-            control=self._brake,
-            store=self._books,
-            settle=self._drain,
-            meanwhile=self._company.on_tick,
-            left=lambda: self.stopping,
-            room=room,
-        )
+        if isinstance(admitted, Record):
+            return admitted
+        self._results[key] = Result(namespace, name, blockers=admitted, unchanged=not admitted)
+        return Outcome.BLOCKED.value if admitted else UNCHANGED
 
     def _all_results(self, campaign: Campaign) -> list[Result]:
-        """Give a result for each node that has come to an end, those of earlier runs of the campaign among them."""
+        """Return a result for each node that finished, including those of earlier runs of the campaign."""
         for key, outcome in campaign.finished.items():
             if key not in self._results and outcome in set(Outcome):
                 namespace, name = key.split("/", 1)
                 self._results[key] = Result(namespace, name, record=self._journal.load(namespace, name))
         return list(self._results.values())
 
-    def _hold_networks(self, keys: Sequence[Key]) -> None:
-        """Hold all children of the SeiNetworks whose children are to move."""
-        networks = {network for key in keys if (network := seeing.network_of(self._observe(key).seinode or _NO_NODE))}
-        if not networks:
-            return
-        children = preflight.children(self._ports.cache, networks)
-        held_only = replace(self._options, target_stage=StageName.HOLD)
-        free = [key for key in children if seeing.hold_of(self._observe(key).statefulset) is None]
-        self._turns().carry(free, lambda key: self._hold_one(key, held_only), lambda result: result.failed)
+    # Hold and rollback.
+
+    def hold(self, keys: Sequence[Key]) -> list[Result]:
+        """Hold nodes, whatever their state; nodes that are held or in progress stay as they are."""
+        return self._sweep(keys, Sweep(), lambda key: self._hold_one(key, self._spec))
+
+    def rollback(self, keys: Sequence[Key]) -> list[Result]:
+        """Roll nodes back within the plan's budgets, until one fails."""
+        sweep = Sweep(budget=self._plan.fleet.max_unavailable, stops_on_failure=True)
+        return self._sweep(keys, sweep, self._rollback_one)
+
+    def _sweep(self, keys: Sequence[Key], sweep: Sweep, begin: Callable[[Key], Result | Record]) -> list[Result]:
+        """Process nodes in order by a campaign of their own; the cutover's stays as it is."""
+        names = ["/".join(key) for key in keys]
+        self._process(sweep_campaign(names), self._sweep_policy(sweep, begin), self._services.listener)
+        return [self._results[name] for name in names if name in self._results]
+
+    def _sweep_policy(self, sweep: Sweep, begin: Callable[[Key], Result | Record]) -> LoopPolicy:
+        def admit(key: str, campaign: Campaign) -> Record | str:
+            namespace, name = key.split("/", 1)
+            admitted = begin((namespace, name))
+            if isinstance(admitted, Record):
+                return admitted
+            self._results[key] = admitted
+            if admitted.unchanged or admitted.outcome is None:
+                return UNCHANGED
+            return admitted.outcome.value
+
+        return LoopPolicy(sweep.next_action, admit, self._store.save_sweep, SWEEP_COMMANDS)
+
+    def _hold_one(self, key: Key, spec: RunSpec) -> Result | Record:
+        observed = self._observe(key)
+        last = start.current_record(self._journal.load(*key), observed)
+        if (blocker := preflight.hold_blocker(observed, self._plan)) is not None:
+            return Result(*key, blockers=(blocker,))
+        held = observation.hold_of(observed.statefulset) is not None
+        if last is not None and (last.unfinished or (held and last.outcome is not None and last.outcome.held)):
+            return Result(*key, record=last, unchanged=True)
+        record = start.start(observed, self._plan, spec, self._token, self._ports.clock.now(), previous=last)
+        # A guard may mark the held node ready only if it was ready before.
+        was_ready = record.was_ready or observation.is_ready(observed.pod)
+        return replace(record, held_before=False, was_ready=was_ready)
+
+    def _rollback_one(self, key: Key) -> Result | Record:
+        observed = self._observe(key)
+        last = start.current_record(self._journal.load(*key, fresh=True), observed)
+        held = observation.hold_of(observed.statefulset) is not None
+        if last is None and not held:
+            return Result(*key, unchanged=True)
+        now, spec, to = self._ports.clock.now(), self._spec, self._spec.rollback_to
+        try:
+            record = last if last is not None else start.start(observed, self._plan, spec, self._token, now)
+            if not record.changes and not held and not record.unfinished:
+                return Result(*key, unchanged=True)
+            if to is not None and to.position > record.reached.position:
+                return Result(*key, blockers=(_stage_not_reached(record, to),))
+            return start.start_rollback(record, observed, spec, self._token, to, now)
+        except LookupError as error:
+            raise SeimigrateError(
+                f"{'/'.join(key)} cannot be rolled back: {error}",
+                hint=f"kubectl -n {key[0]} get seinode,statefulset {key[1]}",
+            ) from error
+
+    # The loop.
+
+    def _process(self, campaign: Campaign, policy: LoopPolicy, listener: FleetListener) -> Campaign:
+        loop = FleetLoop(
+            ports=self._ports,
+            run=self._token,
+            spec=self._spec,
+            policy=policy,
+            journal=self._journal,
+            observer=self._observer,
+            in_flight=self._in_flight,
+            fleet_observer=FleetObserver(self._ports, self._plan, self._executor, self._services.gate_client),
+            control=self._control,
+            on_finished=self._on_finished,
+            on_action=listener,
+            on_tick=self._services.on_tick,
+            should_stop=lambda: self.stopping,
+        )
+        campaign = loop.process(campaign)
+        self._drain()
+        self.skipped |= {key for key, outcome in campaign.finished.items() if outcome == SKIPPED}
+        return campaign
+
+    def _on_finished(self, record: Record) -> None:
+        self._results[record.key] = Result(record.namespace, record.name, record=record)
+        self._store.set_finished(record.key, record)
+
+    def _drain(self) -> None:
+        """Wait for the running steps, so that their results are journaled before the process exits."""
+        while self._in_flight.has_running_steps():
+            for record in self._in_flight.collect_finished():
+                self._on_finished(record)
+            self._ports.cache.wait_for_change(0.05)
 
     def _observe(self, key: Key) -> NodeObservation:
         return self._observer.observe(*key)
 
     def _with_access_review(self, observed: NodeObservation) -> NodeObservation:
-        return (
-            replace(observed, access_review=self._survey.review(observed)) if observed.seinode is not None else observed
-        )
-
-    # To the hold, and back.
-
-    def hold(self, keys: Sequence[Key]) -> list[Result]:
-        """Hold nodes, whatever their state; those that are held or on their way stay as they are."""
-        return self._turns().carry(keys, lambda key: self._hold_one(key, self._options), lambda _: False)
-
-    def _hold_one(self, key: Key, options: StartOptions) -> Result | Record:
-        observed = self._observe(key)
-        last = start.current_record(self._journal.load(*key), observed)
-        if (found := preflight.hold_blocker(observed, self._plan)) is not None:
-            return Result(*key, blockers=(found,))
-        held = seeing.hold_of(observed.statefulset) is not None
-        if last is not None and (last.unfinished or (held and last.outcome is not None and last.outcome.held)):
-            return Result(*key, record=last, unchanged=True)
-        record = start.start(observed, self._plan, options, self._ports.clock.now(), previous=last)
-        # Whoever guards it while it is held may bring it back to how it was now, and no further.
-        was_ready = record.was_ready or seeing.is_ready(observed.pod)
-        return replace(record, held_before=False, was_ready=was_ready)
-
-    def rollback(self, keys: Sequence[Key], to: StageName | None) -> list[Result]:
-        """Bring nodes back, to the end of a stage or all the way, within the plan's budgets, until one cannot be."""
-        ends = (Outcome.FAILED, Outcome.PAUSED)
-        allowed, observer = self._plan.fleet.max_unavailable, FleetObserver(self._ports, self._plan, self._crew, None)
-        fleet = ["/".join(key) for key in keys]
-
-        def room() -> Callable[[Key], bool]:
-            returns = RollbackBudget(fleet, allowed, observer.observe(self._convoy.in_progress, 0.0))
-            return lambda key: returns.allows("/".join(key))
-
-        turns = self._turns(room)
-        return turns.carry(keys, lambda key: self._rollback_one(key, to), lambda result: result.outcome in ends)
-
-    def _rollback_one(self, key: Key, to: StageName | None) -> Result | Record:
-        observed = self._observe(key)
-        last = start.current_record(self._journal.load(*key, fresh=True), observed)
-        held = seeing.hold_of(observed.statefulset) is not None
-        if last is None and not held:
-            return Result(*key, unchanged=True)
-        now = self._ports.clock.now()
-        try:
-            record = last if last is not None else start.start(observed, self._plan, self._options, now)
-            if not record.changes and not held and not record.unfinished:
-                return Result(*key, unchanged=True)
-            if to is not None and to.position > record.reached.position:
-                return Result(*key, blockers=(_stage_not_reached(record, to),))
-            return start.start_rollback(record, observed, self._options, to, now)
-        except LookupError as error:
-            raise SeimigrateError(
-                f"{'/'.join(key)} cannot be brought back: {error}",
-                hint=f"kubectl -n {key[0]} get seinode,statefulset {key[1]}",
-            ) from error
+        if observed.seinode is None:
+            return observed
+        return replace(observed, access_review=self._access_reviewer.review(observed))
 
 
 def _stage_not_reached(record: Record, to: StageName) -> Blocker:
-    """Say that a way back cannot stop at a stage that the node never came to."""
-    come = f"it has come to the end of stage {record.reached}, and {to} is ahead: apply moves forwards"
-    back = f"seimigrate rollback --node {record.key}"
-    return Blocker("stage-not-reached", come, f"{back} --to {record.reached}, or all the way: {back}")
-
-
-_NO_NODE = {"metadata": {"namespace": ""}}
+    """Return the blocker of a rollback to a stage that the node never reached."""
+    reason = f"it reached the end of stage {record.reached}; {to} comes later, and only apply goes forward"
+    rollback = f"seimigrate rollback --node {record.key}"
+    return Blocker("stage-not-reached", reason, f"{rollback} --to {record.reached}, or completely: {rollback}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
@@ -150,11 +150,3 @@ def _with_request(board: _Mailbox, request: ControlRequest) -> _Mailbox:
 
 def _without_request(board: _Mailbox, request: ControlRequest) -> _Mailbox:
     return replace(board, requests=tuple(each for each in board.requests if each.id != request.id))
-
-
-def reject_unsupported(wishes: Sequence[ControlRequest]) -> dict[str, ControlReply]:
-    """Answer wishes for a run that has no campaign: a hold or a rollback goes through its nodes by itself."""
-    return {
-        request.id: ControlReply(False, "it is no apply; ^C in its terminal ends it after its step")
-        for request in wishes
-    }

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from seimigrate.adapters.api import ApiCluster
-from seimigrate.engine.journal import IN_PROGRESS, RunJournal
+from seimigrate.engine.run_store import IN_PROGRESS, RunJournal
 from tests.apiserver.models.real import RealModels
 from tests.apiserver.scene import new_namespace, plan_text
 from tests.commandline import OPERATOR, CommandLine, finish, furnish

@@ -146,7 +146,7 @@ def test_a_foreign_and_a_damaged_journal(scene: Scene) -> None:
     admin.request("POST", path_of(Kind.CONFIG_MAP, scene.namespace), body=body)
     untouched = scene.statefulset["spec"]
     for label, text, told in (
-        ({}, "{}", "not seimigrate's"),
+        ({}, "{}", "not written by seimigrate"),
         ({"app.kubernetes.io/managed-by": "seimigrate", "seimigrate.sei.io/migration": "x"}, "{", "damaged"),
         (
             {"app.kubernetes.io/managed-by": "seimigrate", "seimigrate.sei.io/migration": "x"},

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from seimigrate.adapters.api import ApiCluster, path_of
 from seimigrate.domain.kube.kinds import Kind
-from seimigrate.engine.journal import RunJournal, RunRecord
+from seimigrate.engine.run_store import RunJournal, RunRecord
 from seimigrate.simulation.world import SPLIT_IMAGE
 from tests.apiserver.models.real import RealModels
 from tests.apiserver.scene import OTHERS, delete_namespace, new_namespace, plan_text

@@ -86,7 +86,7 @@ def test_a_run_is_followed_from_another_terminal_scraped_and_told_by_kubernetes_
     found = scene.controlplane.admin.request("GET", path_of(Kind.EVENT, scene.namespace))["items"]
     ours = [e for e in found if e.get("reportingController") == "seimigrate.sei.io/run"]
     assert sorted(e["note"] for e in ours if e["reason"] == "StageStarted") == sorted(
-        f"stage {stage} begins" for stage in STAGES
+        f"stage {stage} started" for stage in STAGES
     )
     assert {e["regarding"]["name"] for e in ours} == {NAME}
     assert any(e["reason"] == "CutoverSucceededHeld" for e in ours)
@@ -96,7 +96,7 @@ def test_who_watches_a_job_is_shown_the_pod_that_stood_by_when_the_first_one_is_
     file = str(scene.folder / "cutover.plan")
     assert scene.run("plan", "--out", file).code == 0
     first = apply_saved(scene, file, "--job")
-    scene.wait_for(lambda: scene.stage == "probes", "the first pod to be on its way")
+    scene.wait_for(lambda: scene.stage in ("probes", "ready", "enforce"), "the first pod to be on its way")
     second = apply_saved(scene, file, "--job")
     follower = scene.start("status", "-f", str(scene.plan), "--watch", "-o", "json")
     seen = [json.loads(follower.stdout.readline())]
@@ -121,7 +121,7 @@ def test_who_watches_a_job_is_shown_the_pod_that_stood_by_when_the_first_one_is_
 
 def test_who_watches_a_run_that_is_killed_at_a_terminal_is_told_how_things_stand(scene: Scene) -> None:
     running = scene.start("apply")
-    scene.wait_for(lambda: scene.stage == "probes", "the run to be on its way")
+    scene.wait_for(lambda: scene.stage in ("probes", "ready", "enforce"), "the run to be on its way")
     follower = scene.start("status", "-f", str(scene.plan), "--watch", "-o", "json")
     follower.stdout.readline()
     running.kill()

@@ -149,7 +149,7 @@ def test_a_plan_that_is_off_is_a_usage_error_before_anything_is_asked(
         (["rollback", "--yes", "-l", "=x"], "-l =x: =x is no term of a label selector"),
         (["hold", "--yes", "--controller-account", "x"], "--controller-account x: this is not NAMESPACE/NAME"),
         (["apply", "--yes", "--service-account", "/"], "--service-account /: this is not NAMESPACE/NAME"),
-        (["rollback", "--yes", "--to", "release"], "--to release is the end of the way forwards"),
+        (["rollback", "--yes", "--to", "release"], "--to release is the last stage of the cutover"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -150,10 +150,10 @@ def test_rollback_to_a_stage_that_is_ahead_is_4_and_says_where_the_node_is(world
     assert told.code == 4
     shown = " ".join(told.out.split())
     assert (
-        "stage-not-reached: it has come to the end of stage hold, and enforce is ahead: apply moves forwards" in shown
+        "stage-not-reached: it reached the end of stage hold; enforce comes later, and only apply goes forward" in shown
     )
     assert (
-        "seimigrate rollback --node sei/full-0 --to hold, or all the way: seimigrate rollback --node sei/full-0"
+        "seimigrate rollback --node sei/full-0 --to hold, or completely: seimigrate rollback --node sei/full-0"
         in shown
     )
     assert told.out.splitlines()[-1].startswith("next: seimigrate status")
@@ -270,7 +270,7 @@ class TestAsking:
 def test_what_is_asked_is_aligned_and_says_where(world: World) -> None:
     told = say(WorldSession(world), "apply", "--no-guard", *GO, typed="n\n")
     lines = told.err.splitlines()
-    assert lines[0] == "cut over by plan split-listeners:"
+    assert lines[0] == "Cut over by plan split-listeners:"
     rows = lines[1:-1]
     assert rows[0].split() == ["cluster", "https://simulated"]
     assert len({row.index(row.split(maxsplit=1)[1]) for row in rows}) == 1

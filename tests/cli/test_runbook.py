@@ -134,8 +134,8 @@ def test_rollback_asks_what_the_page_of_the_stage_asks(session: WorldSession) ->
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("cutover", *NODE), "page cutover has no steps for the program"),
-        (("rollback-release",), "needs to be told for which node"),
+        (("cutover", *NODE), "runbook cutover has no steps to run"),
+        (("rollback-release",), "runbook run needs a node"),
         (("rollback-release", *NODE, "--from-step", "rever"), 'no such step: did you mean "revert"?'),
         (("rollback-release", *NODE, "--from-step", "9"), "no such step"),
         (("rollback-releas", *NODE), 'did you mean "rollback-release"?'),

@@ -17,8 +17,8 @@ from seimigrate.domain.kube.kinds import Kind
 from seimigrate.domain.plan.gates import Token
 from seimigrate.engine.errors import Unreachable
 from seimigrate.engine.event_dispatcher import EventDispatcher
-from seimigrate.engine.journal import RunJournal
 from seimigrate.engine.ports import Response
+from seimigrate.engine.run_store import RunJournal
 from seimigrate.planfile import read_plan
 from seimigrate.resources import plans_dir
 from seimigrate.simulation.cluster import Request

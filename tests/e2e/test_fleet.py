@@ -16,7 +16,8 @@ from seimigrate.domain.fleet.campaign import Campaign
 from seimigrate.domain.kube.kinds import Kind
 from seimigrate.domain.node.record import Outcome
 from seimigrate.domain.plan.plan import StageName
-from seimigrate.engine.journal import RunJournal, RunRecord, is_journal, read
+from seimigrate.engine.journal import is_journal, read
+from seimigrate.engine.run_store import RunJournal, RunRecord
 from tests.commandline import OPERATOR
 from tests.e2e import wholefleet
 from tests.e2e.conftest import OpenScene

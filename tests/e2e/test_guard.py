@@ -23,7 +23,7 @@ from tests.rules import grants
 
 RUN = f"system:serviceaccount:{SYSTEM_NAMESPACE}:seimigrate"
 PATIENCE = 90.0
-"""Seconds for which a held node's controller has the first go at marking it ready."""
+"""Seconds for which a held node's controller can mark it ready first."""
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_it_yields_to_a_live_run_which_guards_what_it_has_done(scene: Scene, gua
     print("guard:", *told, "run:", *(line for line in done.err.splitlines() if "kept" in line), sep="\n  ")
     assert alive
     assert _marks(scene, "kept", seen) == {RUN}
-    assert any("a run looks after it" in line for line in told)
+    assert any("a live run covers this node" in line for line in told)
     assert len(_marked(guard, scene)) == marked
     assert done.code == 0
 

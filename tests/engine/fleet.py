@@ -13,17 +13,18 @@ from seimigrate.domain.fleet.control import ControlCommand, ControlRequest
 from seimigrate.domain.fleet.observation import FleetObservation
 from seimigrate.domain.kube.kinds import HOLD_LABEL, JOURNAL_PREFIX, SYSTEM_NAMESPACE, Kind
 from seimigrate.domain.node.record import Outcome, Record
+from seimigrate.domain.node.run_spec import RunSpec
 from seimigrate.domain.node.shapes import Shape
 from seimigrate.domain.node.shapes import read as read_shape
-from seimigrate.domain.node.start import StartOptions
 from seimigrate.domain.plan.fleet import Canary, Fleet, MaxUnavailable
 from seimigrate.domain.plan.plan import Failure, Plan, Strategy
 from seimigrate.engine import run_control
 from seimigrate.engine.hold import HoldManager, find_accounts
-from seimigrate.engine.journal import RunJournal, read
+from seimigrate.engine.journal import read
 from seimigrate.engine.node_worker import Ports
 from seimigrate.engine.results import Result
 from seimigrate.engine.run import Run, RunServices
+from seimigrate.engine.run_store import RunJournal
 from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.objects import condition, labels_of
 from seimigrate.simulation.world import World
@@ -109,6 +110,7 @@ class Ships:
         self._locks.append(self._locks[-1].take_over())
         lock, world = self._locks[-1], self.world
         settings: dict[str, Any] = {
+            "command": "test",
             "runbooks": WAYS,
             "strategy": Strategy.MIXED,
             "accepted_findings": AcceptedFindings.VIOLATIONS,
@@ -117,7 +119,7 @@ class Ships:
             Ports(world.cluster, world.cache, world.pods, lock, world.clock),
             self.plan,
             HoldManager(world.cluster, world.cache, find_accounts(world.cache.list(Kind.DEPLOYMENT), None)),
-            StartOptions(run=lock.token, **(settings | options)),
+            RunSpec(**(settings | options)),
             "test",
             lambda record, action: None,
             RunServices(listener=self._told),
@@ -125,13 +127,13 @@ class Ships:
 
     def apply(self, **options: Any) -> dict[str, Result]:
         run = self.process(**options)
-        run.start("apply")
+        run.start()
         return {result.name: result for result in run.apply(self.keys)}
 
     def rollback(self, **options: Any) -> dict[str, Outcome | None]:
         run = self.process(**options)
-        run.start("rollback")
-        return {result.name: result.outcome for result in run.rollback(self.keys, None)}
+        run.start()
+        return {result.name: result.outcome for result in run.rollback(self.keys)}
 
     def outcomes(self, **options: Any) -> dict[str, Outcome | None]:
         return {name: result.outcome for name, result in self.apply(**options).items()}

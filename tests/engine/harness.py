@@ -22,9 +22,9 @@ from seimigrate.domain.kube.kinds import (
 )
 from seimigrate.domain.node.actions import Action
 from seimigrate.domain.node.record import Record
+from seimigrate.domain.node.run_spec import RunSpec
 from seimigrate.domain.node.shapes import Shape
 from seimigrate.domain.node.shapes import read as read_shape
-from seimigrate.domain.node.start import StartOptions
 from seimigrate.domain.plan.plan import Plan, StageName, Strategy
 from seimigrate.domain.plan.rollback_steps import RollbackRunbooks
 from seimigrate.engine.hold import HoldManager, find_accounts
@@ -168,6 +168,7 @@ class Scene:
         accept: bool = True,
         runbooks: RollbackRunbooks | None = None,
         passed: tuple[int, ...] = (),
+        to: StageName | None = None,
     ) -> Run:
         """Give a run as a new process would make it; it takes the lock over from the last one."""
         if lock is None:
@@ -185,14 +186,15 @@ class Scene:
             Ports(world.cluster, cache or world.cache, self.watchdog, lock, world.clock),
             plan or self.plan,
             HoldManager(world.cluster, cache or world.cache, accounts),
-            StartOptions(
-                run=lock.token,
+            RunSpec(
+                command="test",
                 strategy=strategy or self.strategy,
                 runbooks=runbooks or WAYS,
                 target_stage=target_stage,
                 accepted_findings=AcceptedFindings.VIOLATIONS if accept else AcceptedFindings.NOTHING,
                 overwrite=force,
                 completed_steps=passed,
+                rollback_to=to,
             ),
             "test",
             report,
@@ -200,20 +202,20 @@ class Scene:
 
     def apply(self, **kwargs: Any) -> Result:
         run = self.process(**kwargs)
-        run.start("apply")
+        run.start()
         [result] = run.apply([KEY])
         return result
 
     def hold(self, **kwargs: Any) -> Result:
         run = self.process(target_stage=StageName.HOLD, **kwargs)
-        run.start("hold")
+        run.start()
         [result] = run.hold([KEY])
         return result
 
     def rollback(self, to: StageName | None = None, **kwargs: Any) -> Result:
-        run = self.process(**kwargs)
-        run.start("rollback")
-        [result] = run.rollback([KEY], to)
+        run = self.process(to=to, **kwargs)
+        run.start()
+        [result] = run.rollback([KEY])
         return result
 
     def crash(self, number: int, *, after: bool, run: Callable[[], object]) -> bool:

@@ -101,7 +101,7 @@ def test_nothing_catches_the_end_of_the_process(after: bool) -> None:
 def test_a_run_that_dies_while_it_takes_over_is_taken_over_in_turn() -> None:
     scene = Scene(strategy=Strategy.MERGED, plan=QUICK)
     scene.interrupt(lambda record, _: bool(record.intent and record.intent.pod and not record.replaced_pods))
-    forks = scene.forks(lambda: scene.process().start("apply"))
+    forks = scene.forks(lambda: scene.process().start())
     assert len(forks) > 4
     for fork in forks:
         assert fork.apply().outcome is Outcome.DONE_HELD

@@ -416,7 +416,7 @@ def test_one_node_failed_ends_the_run_before_the_next() -> None:
     scene.world.settings.broken_images.add(SPLIT_IMAGE)
     scene.watchdog.strict = False
     run = scene.process()
-    run.start("apply")
+    run.start()
     results = run.apply([KEY, (NAMESPACE, "node-1")])
     assert [result.name for result in results] == [NAME]
     assert HOLD_LABEL not in scene.world.statefulset(NAMESPACE, "node-1")["metadata"]["labels"]

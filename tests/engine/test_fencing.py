@@ -75,7 +75,7 @@ def _sleep_at(number: int, *, back: bool, finish: bool) -> tuple[Scene, bool, li
         if acts == number and not asleep:
             cache.fall_asleep()
             other = scene.process()
-            other.start("apply")
+            other.start()
             if finish:
                 _go(other, back=back)
             asleep.append(len(scene.requests))
@@ -83,7 +83,7 @@ def _sleep_at(number: int, *, back: bool, finish: bool) -> tuple[Scene, bool, li
         return False
 
     run = scene.process(lock=lock, cache=cache, until=until)
-    run.start("apply")
+    run.start()
     try:
         _go(run, back=back)
     except SeimigrateError:
@@ -99,13 +99,13 @@ def _sleep_at(number: int, *, back: bool, finish: bool) -> tuple[Scene, bool, li
 
 def _go(run: Run, *, back: bool) -> None:
     if back:
-        run.rollback([KEY], None)
+        run.rollback([KEY])
     else:
         run.apply([KEY])
 
 
 @pytest.mark.parametrize("finish", [False, True], ids=["taken over", "taken over and finished"])
-@pytest.mark.parametrize("rollback", [False, True], ids=["forward", "rollback"])
+@pytest.mark.parametrize("back", [False, True], ids=["forward", "rollback"])
 def test_a_run_that_slept_changes_nothing_once_it_was_taken_over(back: bool, finish: bool) -> None:
     number, refused = -2 * finish, 0
     while True:
@@ -131,7 +131,7 @@ def test_a_takeover_relabels_before_it_does_anything_else() -> None:
     scene.interrupt(lambda record, _: len(record.replaced_pods) == 1)
     old = scene.statefulset["metadata"]["labels"][HOLD_LABEL]
     first = len(scene.ours())
-    scene.process().start("apply")
+    scene.process().start()
     new = scene.statefulset["metadata"]["labels"][HOLD_LABEL]
     assert new != old
     assert scene.service["metadata"]["labels"][HOLD_LABEL] == new

@@ -255,8 +255,8 @@ def test_what_others_have_down_does_not_keep_a_node_from_going_back() -> None:
     ships.world.run(60)
     assert "full-3" in ships.down()
     run = ships.process()
-    run.start("rollback")
-    [result] = run.rollback([(SEI, "full-0")], None)
+    run.start()
+    [result] = run.rollback([(SEI, "full-0")])
     assert result.outcome is Outcome.ROLLED_BACK
 
 
@@ -304,7 +304,7 @@ def test_children_of_a_network_that_were_handed_back_are_not_held_again() -> Non
     ships.world.replace_controller("new")
     assert set(ships.outcomes().values()) == {Outcome.DONE}
     run = ships.process()
-    run.start("apply")
+    run.start()
     assert all(result.unchanged for result in run.apply(ships.keys))
     assert not any(ships.held(name) for name, _, _ in FULL)
     assert {ships.record(name).outcome for name, _, _ in FULL} == {Outcome.DONE}
@@ -321,7 +321,7 @@ def own(ships: Ships, nodes: Sequence[tuple[str, str, str]]) -> None:
 def test_left_by_a_person_the_next_run_goes_on_with_every_node() -> None:
     ships = Ships(FULL, fleet_plan(soak=0, at_once="2"))
     run = ships.process()
-    run.start("apply")
+    run.start()
 
     def leave(campaign: Campaign, step: FleetAction, fleet: FleetObservation) -> None:
         if len(fleet.in_progress) == 2:

@@ -163,7 +163,7 @@ def test_a_node_that_was_not_ready_when_it_was_held_is_left_to_people() -> None:
     process = Process(scene)
     process.for_seconds(300)
     assert process.pods.marked == 0
-    assert process.left() == {"it was not ready when it was held"}
+    assert process.left() == {"the node was not ready when it was held"}
 
 
 def test_a_newer_mark_not_ready_is_somebodys_intent() -> None:
@@ -279,9 +279,9 @@ def test_a_run_that_begins_meanwhile_finds_its_journal_as_it_left_it() -> None:
     scene.delete_pod()
     process = Process(scene)
     run = scene.process()
-    run.start("rollback")
+    run.start()
     process.until(lambda: process.pods.marked == 1)
-    [result] = run.rollback([KEY], None)
+    [result] = run.rollback([KEY])
     assert result.outcome is Outcome.ROLLED_BACK_HELD
     assert scene.pod_ready
 

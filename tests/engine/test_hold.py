@@ -132,7 +132,7 @@ def test_a_foreign_journal_is_one_clear_error_and_changes_nothing(command: str) 
     scene = Scene(plan=QUICK)
     metadata = {"namespace": NAMESPACE, "name": JOURNAL_PREFIX + NAME}
     scene.world.cluster.put(Kind.CONFIG_MAP, {"metadata": metadata, "data": {"theirs": "1"}})
-    with pytest.raises(SeimigrateError, match="not seimigrate's"):
+    with pytest.raises(SeimigrateError, match="not written by seimigrate"):
         getattr(scene, command)()
     written = [r for r in scene.ours() if r.outcome == "ok"]
     assert {r.name for r in written if r.kind is Kind.CONFIG_MAP} == {"seimigrate-run"}
@@ -152,7 +152,7 @@ def test_a_damaged_record_of_the_run_is_one_clear_error() -> None:
 def test_another_plan_for_a_node_on_its_way_is_refused() -> None:
     scene = Scene()
     scene.interrupt(reaching(StageName.READY))
-    with pytest.raises(SeimigrateError, match="on its way by plan"):
+    with pytest.raises(SeimigrateError, match="in progress by plan"):
         scene.apply(plan=make_plan("ports.public=9101"))
     assert scene.rollback(plan=make_plan("ports.public=9101")).outcome is Outcome.ROLLED_BACK
     scene.assert_as_before()

@@ -50,7 +50,7 @@ class TestConfirm:
         scene.world.faults(NAMESPACE, NAME).missing_routes = frozenset({"/v0/metrics"})
         result = scene.apply(runbooks=ways(replace(CONFIRM, unattended=True)))
         assert result.outcome is Outcome.ROLLED_BACK
-        assert "nobody was there to ask, and the runbook says to go on then: really?" in scene.record.notes
+        assert "not confirmed (unattended run), continuing as the runbook allows: really?" in scene.record.notes
         scene.assert_as_before()
 
     def test_unattended_it_waits_for_a_person_where_the_page_says_so(self) -> None:
@@ -59,7 +59,7 @@ class TestConfirm:
         asked = ways(CONFIRM)
         result = scene.apply(runbooks=asked)
         assert result.outcome is Outcome.PAUSED
-        assert scene.record.reason.startswith("a person has to confirm (really?)")
+        assert scene.record.reason.startswith("confirmation required (really?)")
         assert scene.record.failure is not None
         assert scene.apply(runbooks=asked).outcome is Outcome.PAUSED
         assert scene.replaced() == 1
@@ -96,7 +96,7 @@ def test_a_check_that_does_not_hold_stops_the_way_back_before_anything_is_writte
     }
     scene.world.cluster.put(Kind.SEI_NODE_TASK, task)
     assert scene.rollback(runbooks=ways(IDLE)).outcome is Outcome.PAUSED
-    assert scene.record.reason == "upload is at work on it"
+    assert scene.record.reason == "upload is running on the node"
     assert scene.shape is Shape.ENFORCED
     scene.world.cluster.put(Kind.SEI_NODE_TASK, task | {"status": {"phase": "Complete"}})
     assert scene.rollback().outcome is Outcome.ROLLED_BACK
@@ -111,7 +111,7 @@ def test_a_check_may_go_on_and_leaves_a_note() -> None:
     scene.world.run_until(lambda: not scene.pod_ready)
     scene.world.faults(NAMESPACE, NAME).stays_unready = False
     scene.rollback(runbooks=ways(READY))
-    assert "its pod is not Ready" in scene.record.notes
+    assert "the pod is not Ready" in scene.record.notes
     scene.assert_as_before()
 
 
@@ -200,8 +200,8 @@ class TestChosen:
         scene.apply()
         scene.rollback(StageName.HOLD)
         run = scene.process(runbooks=chosen(), passed=(0, 1, 2, 3, 4, 5))
-        run.start("runbook run")
-        [result] = run.rollback([(NAMESPACE, NAME)], None)
+        run.start()
+        [result] = run.rollback([(NAMESPACE, NAME)])
         assert result.outcome is Outcome.ROLLED_BACK_HELD
 
 

@@ -1,4 +1,4 @@
-"""``apply``, ``hold`` and ``rollback``: the commands that move nodes."""
+"""``apply``, ``hold`` and ``rollback``: the commands that change nodes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from seimigrate.app import (
     exit_codes,
     fleet_plan,
     selection,
-    snapshot,
 )
 from seimigrate.app.apply_spec import ApplySpec
-from seimigrate.app.execute import NoPods, RunResult, RunSpec
+from seimigrate.app.execute import NoPods, RunRequest, RunResult
 from seimigrate.app.exit_codes import Exit
 from seimigrate.app.fleet_plan import FleetPlan
 from seimigrate.app.held_nodes import HeldNodeGuard
 from seimigrate.app.job import job_lock
 from seimigrate.app.names import parse_namespaced_name
 from seimigrate.app.session import Session
+from seimigrate.app.snapshot import ClusterSnapshot, require_unowned_fields
 from seimigrate.cli.invocation import Interrupted, Invocation, exit_with, invocation_of
 from seimigrate.cli.options import (
     ApplyOptions,
@@ -38,15 +38,13 @@ from seimigrate.cli.options import (
     SidecarAuthOptions,
 )
 from seimigrate.domain.node import start
-from seimigrate.domain.node.preview import NodePlan
+from seimigrate.domain.node.run_spec import RunSpec
 from seimigrate.domain.plan.plan import Plan, StageName, Strategy
 from seimigrate.domain.plan.rollback_steps import RollbackRunbooks
 from seimigrate.engine import gate_client
 from seimigrate.engine.errors import UsageError
 from seimigrate.engine.journal import Journal
 from seimigrate.engine.permissions import RequiredPermissions
-from seimigrate.engine.results import Result
-from seimigrate.engine.run import Run
 from seimigrate.render import formatting, json_output, result_table
 from seimigrate.render.reports import RunReport
 
@@ -83,7 +81,7 @@ def apply(
         raise UsageError(
             "--job needs a saved plan to tell one Job from another", hint="save one: seimigrate plan --out FILE"
         )
-    invocation, told, session, selection = prepare(
+    invocation, asked, session, nodes = prepare(
         ctx,
         lambda: apply_spec.read(target, file, apply_options, saved),
         run_options,
@@ -93,55 +91,52 @@ def apply(
         holds=hold is HoldMethod.ADMISSION,
         calls=True,
     )
-    digest = told.saved.digest if job and told.saved else ""
-    with job_lock(session, run_options, digest) as mine:
-        plan, runbooks, strategy = told.plan, told.runbooks, told.strategy
-        look = snapshot.ClusterSnapshot(session.cluster, selection, plan, session.clock)
-        if not mine.resuming:  # else each node is judged when its turn comes, as the pod before would have done
-            told.require_current(look)
-        canary = None if mine.resuming else told.canary
-        ahead = fleet_plan.plan_fleet(look, strategy, accepted=told.accepted_findings, canary=canary)
-        lines = ahead.nodes
+    digest = asked.saved.digest if job and asked.saved else ""
+    again: list[arguments.ArgumentGroup] = [asked, controller, calling, run_options, connection]
+    with job_lock(session, run_options, digest) as job_state:
+        plan = asked.plan
+        snapshot = ClusterSnapshot(session.cluster, nodes, plan, session.clock)
+        if not job_state.resuming:  # else each node is checked when it is about to start, as in the pod before
+            asked.require_current(snapshot)
+        canary = None if job_state.resuming else asked.canary
+        preview = fleet_plan.plan_fleet(snapshot, asked.strategy, accepted=asked.accepted_findings, canary=canary)
         if hold is HoldMethod.NONE:
-            snapshot.require_unowned_fields(look, lines)
+            require_unowned_fields(snapshot, preview.nodes)
         accounts = execute.accounts_of(session, controller) if hold is HoldMethod.ADMISSION else []
         pod_client = session.pods(parse_namespaced_name("--service-account", calling.service_account), required=True)
-        invocation.confirm(
-            run_options.yes, f"cut over by plan {plan.migration}:", _rows(session, ahead, strategy, hold)
-        )
+        rows = _confirmation_rows(session, preview, asked.strategy, hold)
+        invocation.confirm(run_options.yes, f"Cut over by plan {plan.migration}:", rows)
         if break_glass is not None:
-            moves = [(node.namespace, node.name) for node in lines if not node.done]
-            break_glass_files.write(break_glass, look, moves, strategy, file.runbooks)
+            changing = [(node.namespace, node.name) for node in preview.nodes if not node.done]
+            break_glass_files.write(break_glass, snapshot, changing, asked.strategy, file.runbooks)
         spec = RunSpec(
             command="apply",
-            plan=plan,
-            strategy=strategy,
-            runbooks=runbooks,
-            selection=selection,
-            work=lambda run: run.apply(
-                selection.keys,
-                told.saved.waves if told.saved else None,
-                canary,
-                digest,
-            ),
+            strategy=asked.strategy,
+            runbooks=asked.runbooks,
+            args=tuple(arguments.flatten(again)),
+            namespaces=nodes.namespaces,
             holds=hold is HoldMethod.ADMISSION,
-            accepted_findings=told.accepted_findings,
+            accepted_findings=asked.accepted_findings,
+            canary=canary,
+            job=digest,
             with_gates=True,
-            stale_blockers=told.stale_blockers,
         )
-        again: list[arguments.ArgumentGroup] = [told, controller, calling, run_options, connection]
+        waves = asked.saved.waves if asked.saved else None
+        request = RunRequest(spec, plan, nodes, lambda run: run.apply(nodes.keys, waves), asked.stale_blockers)
 
-        def then(result: RunResult, afterwards: HeldNodeGuard) -> None:
+        def on_finished(result: RunResult, held_nodes: HeldNodeGuard) -> None:
             code = exit_codes.exit_of_apply(result.results)
-            _print_result(invocation, spec, result, _after_apply(result, code, told, again))
+            _print_result(invocation, request, result, _next_after_apply(result, code, asked, again))
             if guard:
-                afterwards.guard_until_covered([(r.namespace, r.name) for r in result.results])
+                held_nodes.guard_until_covered([(each.namespace, each.name) for each in result.results])
             if digest and not invocation.terminated:
-                afterwards.conclude(code)
+                held_nodes.save_exit_code(code)
 
-        result = execute.execute_run(invocation, session, spec, accounts, pod_client, run_options, then, mine.lock)
+        result = execute.execute_run(
+            invocation, session, request, accounts, pod_client, run_options, on_finished, job_state.lock
+        )
     if invocation.terminated:
-        raise Interrupted  # while it guarded what it left held: somebody else has to, perhaps this command again
+        raise Interrupted  # while it guarded nodes left held: another guard has to, or this command again
     exit_with(exit_codes.exit_of_apply(result.results))
 
 
@@ -155,35 +150,29 @@ def hold(
     output: OutputOptions,
 ) -> None:
     """Keep the controller from changing nodes that it disagrees with."""
-    invocation, told, session, selection = prepare(
+    invocation, asked, session, nodes = prepare(
         ctx, lambda: apply_spec.read(target, file, ApplyOptions(), None), run_options, connection, output, [controller]
     )
-    plan, runbooks = told.plan, told.runbooks
     accounts = execute.accounts_of(session, controller)
     rows = [
         ("cluster", session.server),
-        ("hold", formatting.abbreviate([f"{ns}/{name}" for ns, name in selection.keys])),
-        ("against", ", ".join(accounts)),
+        ("nodes", _abbreviated(nodes)),
+        ("controller", ", ".join(accounts)),
     ]
-    invocation.confirm(run_options.yes, f"hold {formatting.pluralize(len(selection.keys), 'node')}:", rows)
+    invocation.confirm(run_options.yes, f"Hold {formatting.pluralize(len(nodes.keys), 'node')}:", rows)
     spec = RunSpec(
         command="hold",
-        plan=plan,
-        strategy=plan.strategy,
-        runbooks=runbooks,
-        selection=selection,
-        work=lambda run: run.hold(selection.keys),
+        strategy=asked.plan.strategy,
+        runbooks=asked.runbooks,
+        args=tuple(arguments.flatten([asked, controller, run_options, connection])),
+        namespaces=nodes.namespaces,
         target_stage=StageName.HOLD,
         guards=False,
     )
-    result = execute.execute_run(invocation, session, spec, accounts, NoPods(), run_options)
-    finish(
-        invocation,
-        spec,
-        result,
-        exit_codes.exit_of_hold(result.results, result.held),
-        arguments.command_line("status", target, connection),
-    )
+    request = RunRequest(spec, asked.plan, nodes, lambda run: run.hold(nodes.keys))
+    result = execute.execute_run(invocation, session, request, accounts, NoPods(), run_options)
+    code = exit_codes.exit_of_hold(result.results, result.held)
+    finish(invocation, request, result, code, arguments.command_line("status", target, connection))
 
 
 def rollback(
@@ -198,14 +187,14 @@ def rollback(
     to: Annotated[
         StageName | None, typer.Option("--to", help="Go back to the end of this stage only, and stay held.")
     ] = None,
-    force: Annotated[
+    overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Put our fields back over what somebody else changed.")
     ] = False,
 ) -> None:
     """Take nodes back, wholly or to the end of a stage."""
     if to is StageName.RELEASE:
-        raise UsageError("--to release is the end of the way forwards", hint="name an earlier stage, or none")
-    invocation, told, session, selection = prepare(
+        raise UsageError("--to release is the last stage of the cutover", hint="name an earlier stage, or none")
+    invocation, asked, session, nodes = prepare(
         ctx,
         lambda: apply_spec.read(target, file, ApplyOptions(), None),
         run_options,
@@ -213,35 +202,50 @@ def rollback(
         output,
         [controller, calling],
     )
-    plan, runbooks = told.plan, told.runbooks
-    accounts = execute.accounts_of(session, controller)
-    # A way back must not wait for a token that it may never need.
-    pod_client = session.pods(parse_namespaced_name("--service-account", calling.service_account), required=False)
     rows = [
         ("cluster", session.server),
-        ("nodes", formatting.abbreviate([f"{ns}/{name}" for ns, name in selection.keys])),
-        ("back to", f"the end of stage {to}, held" if to else "the old shape, handed back to the controller"),
-        ("edits by others", "overwritten where they are on our fields" if force else "left alone"),
-        *confirmation_rows(session, plan, runbooks, selection),
+        ("nodes", _abbreviated(nodes)),
+        ("roll back to", f"the end of stage {to}; stays held" if to else "the old template; released"),
+        ("external edits", "overwritten in the fields of the cutover" if overwrite else "kept"),
     ]
-    invocation.confirm(
-        run_options.yes,
-        f"roll {formatting.pluralize(len(selection.keys), 'node')} back; pods restart where they must:",
-        rows,
+    again = ["--to", to.value] if to else []
+    spec = RunSpec(
+        command="rollback",
+        strategy=asked.plan.strategy,
+        runbooks=asked.runbooks,
+        args=tuple(arguments.flatten([asked, controller, calling, run_options, again, connection])),
+        namespaces=nodes.namespaces,
+        rollback_to=to,
+        overwrite=overwrite,
     )
+    request = RunRequest(spec, asked.plan, nodes, lambda run: run.rollback(nodes.keys))
+    roll_back(invocation, session, request, controller, calling, run_options, rows, ("status", [target, connection]))
 
-    def work(run: Run) -> list[Result]:
-        return run.rollback(selection.keys, to)
 
-    spec = RunSpec("rollback", plan, plan.strategy, runbooks, selection, work, overwrite=force)
-    result = execute.execute_run(invocation, session, spec, accounts, pod_client, run_options)
-    code = exit_codes.exit_of_rollback(result.results, all_the_way=to is None)
-    if code in (Exit.DONE, Exit.BLOCKED):
-        then = arguments.command_line("status", target, connection)
-    else:
-        stage = ["--to", to.value] if to else []
-        then = arguments.command_line("rollback", target, file, controller, calling, run_options, stage, connection)
-    finish(invocation, spec, result, code, then)
+def roll_back(
+    invocation: Invocation,
+    session: Session,
+    request: RunRequest,
+    controller: ControllerOptions,
+    calling: SidecarAuthOptions,
+    run_options: RunOptions,
+    rows: list[tuple[str, str]],
+    then: tuple[str, list[arguments.ArgumentGroup]],
+) -> None:
+    """Confirm and execute a rollback, print the result, and exit; ``then`` is the command to type after success."""
+    spec, nodes = request.spec, request.selection
+    accounts = execute.accounts_of(session, controller)
+    # A rollback must not wait for a token that it may never need.
+    pod_client = session.pods(parse_namespaced_name("--service-account", calling.service_account), required=False)
+    rows = [*rows, *prompts(session, request.plan, spec.runbooks, nodes)]
+    heading = f"Roll back {formatting.pluralize(len(nodes.keys), 'node')}; pods restart where required:"
+    invocation.confirm(run_options.yes, heading, rows)
+    result = execute.execute_run(invocation, session, request, accounts, pod_client, run_options)
+    code = exit_codes.exit_of_rollback(result.results, all_the_way=spec.rollback_to is None)
+    command, groups = then
+    if code not in (Exit.DONE, Exit.BLOCKED):
+        command, groups = spec.command, [arguments.Literal(spec.args)]
+    finish(invocation, request, result, code, arguments.command_line(command, *groups))
 
 
 def prepare(
@@ -255,9 +259,9 @@ def prepare(
     holds: bool = True,
     calls: bool = False,
 ) -> tuple[Invocation, ApplySpec, Session, selection.Selection]:
-    """Find out all that can be wrong with the words, then what rights are missing, before anything is read.
+    """Validate the arguments, then the permissions, before anything is read.
 
-    ``calls`` tells that sidecars and gates must be called.
+    ``calls`` means that the command calls sidecars and gates.
     """
     invocation = invocation_of(ctx)
     invocation.configure_output(output)
@@ -281,56 +285,57 @@ def prepare(
     return invocation, spec, session, spec.select(session)
 
 
-def confirmation_rows(
-    session: Session, plan: Plan, runbooks: RollbackRunbooks, found: selection.Selection
+def prompts(
+    session: Session, plan: Plan, runbooks: RollbackRunbooks, nodes: selection.Selection
 ) -> list[tuple[str, str]]:
-    """Give what the runbooks ask a person before these nodes go back: who goes on, or says --yes, has answered it."""
+    """Return the prompts of the runbooks for these nodes; continuing, or --yes, confirms them."""
     journal = Journal(session.cluster, plan.migration)
-    questions = [
-        question for key in found.keys for question in start.confirmation_prompts(journal.load(*key), runbooks)
-    ]
-    return [("to confirm", question) for question in dict.fromkeys(questions)]
+    texts = [text for key in nodes.keys for text in start.confirmation_prompts(journal.load(*key), runbooks)]
+    return [("to confirm", text) for text in dict.fromkeys(texts)]
 
 
-def _rows(session: Session, ahead: FleetPlan, strategy: Strategy, hold: HoldMethod) -> list[tuple[str, str]]:
-    """Give what a person is told before saying yes to a cutover."""
-    lines = ahead.nodes
-    ready = [node for node in lines if not node.done and not node.blockers]
+def _confirmation_rows(
+    session: Session, preview: FleetPlan, strategy: Strategy, hold: HoldMethod
+) -> list[tuple[str, str]]:
+    """Return what the operator reads before confirming a cutover."""
+    nodes = preview.nodes
+    ready = [node for node in nodes if not node.done and not node.blockers]
+    names = formatting.abbreviate([f"{node.namespace}/{node.name}" for node in ready])
     return [
         ("cluster", session.server),
-        ("move", _named(ready) if ready else "none"),
+        ("cut over", names or "none"),
         ("restarts", str(sum(node.restarts for node in ready))),
-        ("blocked", str(sum(bool(node.blockers) for node in lines))),
-        ("done", str(sum(node.done for node in lines))),
+        ("blocked", str(sum(bool(node.blockers) for node in nodes))),
+        ("done", str(sum(node.done for node in nodes))),
         ("strategy", strategy.value),
-        ("time", f"about {formatting.duration(ahead.seconds)}"),
-        ("hold", "admission policies" if hold is HoldMethod.ADMISSION else "none: nothing keeps the controller off"),
+        ("time", f"about {formatting.duration(preview.seconds)}"),
+        ("hold", "admission policies" if hold is HoldMethod.ADMISSION else "none: controller writes are not blocked"),
     ]
 
 
-def _named(lines: list[NodePlan]) -> str:
-    return formatting.abbreviate([f"{node.namespace}/{node.name}" for node in lines])
+def _abbreviated(nodes: selection.Selection) -> str:
+    return formatting.abbreviate([f"{namespace}/{name}" for namespace, name in nodes.keys])
 
 
-def finish(invocation: Invocation, spec: RunSpec, result: RunResult, code: Exit, next_command: str) -> None:
-    """Print how the nodes ended, and end the command with its exit code."""
-    _print_result(invocation, spec, result, next_command)
+def finish(invocation: Invocation, request: RunRequest, result: RunResult, code: Exit, next_command: str) -> None:
+    """Print the result of each node, and exit."""
+    _print_result(invocation, request, result, next_command)
     exit_with(code)
 
 
-def _print_result(invocation: Invocation, spec: RunSpec, result: RunResult, next_command: str) -> None:
-    report = RunReport(result.token, spec.command, execute.result_rows(result, spec.selection), next_command)
+def _print_result(invocation: Invocation, request: RunRequest, result: RunResult, next_command: str) -> None:
+    rows = execute.result_rows(result, request.selection)
+    report = RunReport(result.token, request.spec.command, rows, next_command)
     invocation.show(lambda: json_output.run_result(report), lambda on: result_table.show(report, on), ends_stream=True)
 
 
-def _after_apply(result: RunResult, code: Exit, spec: ApplySpec, again: list[arguments.ArgumentGroup]) -> str:
-    """Give what to type after a cutover: back where it failed, again where it stopped, a look where it is done."""
-    failed = [f"{r.namespace}/{r.name}" for r in result.results if r.failed]
+def _next_after_apply(result: RunResult, code: Exit, spec: ApplySpec, again: list[arguments.ArgumentGroup]) -> str:
+    """Return the command to type after a cutover: rollback where it failed, apply where it paused, else a check."""
+    failed = [f"{each.namespace}/{each.name}" for each in result.results if each.failed]
     match code:
         case Exit.FAILED:
-            return arguments.command_line(
-                "rollback", *(arguments.node_args(key) for key in failed), spec.plan_args, *again[1:]
-            )
+            nodes = (arguments.node_args(key) for key in failed)
+            return arguments.command_line("rollback", *nodes, spec.plan_args, *again[1:])
         case Exit.ROLLED_BACK | Exit.BLOCKED:
             return arguments.command_line("plan", spec.original_args, again[-1])
         case Exit.PAUSED | Exit.HELD:

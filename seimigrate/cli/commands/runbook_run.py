@@ -6,10 +6,8 @@ from typing import Annotated
 
 import typer
 
-from seimigrate.app import apply_spec, arguments, execute, exit_codes, snapshot
-from seimigrate.app.execute import RunSpec
-from seimigrate.app.exit_codes import Exit
-from seimigrate.app.names import parse_namespaced_name
+from seimigrate.app import apply_spec, arguments, snapshot
+from seimigrate.app.execute import RunRequest
 from seimigrate.app.selection import Selection, select
 from seimigrate.app.session import Session
 from seimigrate.cli.commands import cutover
@@ -26,6 +24,7 @@ from seimigrate.cli.options import (
 )
 from seimigrate.domain.node import rollback, start
 from seimigrate.domain.node.rollout import NodeContext
+from seimigrate.domain.node.run_spec import RunSpec
 from seimigrate.domain.plan.plan import Plan
 from seimigrate.domain.plan.rollback_steps import RollbackRunbooks
 from seimigrate.engine.errors import UsageError
@@ -56,25 +55,26 @@ def run(
     invocation = invocation_of(ctx)
     invocation.configure_output(output)
     if not target.node:
-        raise UsageError("runbook run needs to be told for which node", hint="name it: --node NAMESPACE/NAME")
+        raise UsageError("runbook run needs a node", hint="name it: --node NAMESPACE/NAME")
     runbooks = read_runbooks(file.runbooks)
     chosen = runbooks.get(page)
     if not chosen.steps:
-        raise UsageError(f"page {page} has no steps for the program", hint=f"read it: seimigrate runbook show {page}")
-    passed = tuple(range(_number(chosen, from_step))) if from_step is not None else ()
-    ways = RollbackRunbooks(runbooks.digest, (chosen.rollback(None),))
-    again = ["run", page, *(["--from-step", from_step] if from_step else [])]
+        raise UsageError(f"runbook {page} has no steps to run", hint=f"read it: seimigrate runbook show {page}")
+    left_out = tuple(range(_index(chosen, from_step))) if from_step is not None else ()
+    explicit = RollbackRunbooks(runbooks.digest, (chosen.rollback(None),))
+    again = ["--from-step", from_step] if from_step else []
+    command = f"runbook run {page}"
     if dry_run:
         plan = snapshot.load_plan_file(file)
         session = invocation.open_session(connection)
-        selection = select(session.cluster, target, session.namespace)
-        nodes = tuple(_dry(session, plan, selection, key, chosen, ways, passed) for key in selection.keys)
-        shown = DryRunReport(
-            page, nodes, arguments.command_line("runbook", again, target, file, controller, calling, connection)
-        )
-        invocation.show(lambda: json_output.dry_run(shown), lambda on: runbook_table.show_steps(shown, on))
+        nodes = select(session.cluster, target, session.namespace)
+        spec = RunSpec(command, plan.strategy, explicit, completed_steps=left_out)
+        shown = tuple(_dry_run(session, plan, nodes, key, chosen, spec) for key in nodes.keys)
+        then = arguments.command_line(command, again, target, file, controller, calling, connection)
+        report = DryRunReport(page, shown, then)
+        invocation.show(lambda: json_output.dry_run(report), lambda on: runbook_table.show_steps(report, on))
         return
-    invocation, told, session, selection = cutover.prepare(
+    invocation, asked, session, nodes = cutover.prepare(
         ctx,
         lambda: apply_spec.read(target, file, ApplyOptions(), None),
         run_options,
@@ -82,77 +82,57 @@ def run(
         output,
         [controller, calling],
     )
-    plan = told.plan
-    accounts = execute.accounts_of(session, controller)
-    pod_client = session.pods(parse_namespaced_name("--service-account", calling.service_account), required=False)
     rows = [
         ("cluster", session.server),
-        ("nodes", formatting.abbreviate([f"{ns}/{name}" for ns, name in selection.keys])),
-        ("page", f"{page}: {chosen.title}"),
-        *([("from", f"step {from_step}: what comes before it is left out")] if from_step else []),
-        *cutover.confirmation_rows(session, plan, ways, selection),
+        ("nodes", formatting.abbreviate([f"{namespace}/{name}" for namespace, name in nodes.keys])),
+        ("runbook", f"{page}: {chosen.title}"),
+        *([("from", f"step {from_step}; earlier steps are left out")] if from_step else []),
     ]
-    invocation.confirm(
-        run_options.yes,
-        f"take {formatting.pluralize(len(selection.keys), 'node')} back; pods restart where they must:",
-        rows,
-    )
     spec = RunSpec(
-        command=f"runbook run {page}",
-        plan=plan,
-        strategy=plan.strategy,
-        runbooks=ways,
-        selection=selection,
-        work=lambda run: run.rollback(selection.keys, None),
-        completed_steps=passed,
+        command=command,
+        strategy=asked.plan.strategy,
+        runbooks=explicit,
+        args=tuple(arguments.flatten([again, target, file, controller, calling, run_options, connection])),
+        namespaces=nodes.namespaces,
+        completed_steps=left_out,
     )
-    result = execute.execute_run(invocation, session, spec, accounts, pod_client, run_options)
-    code = exit_codes.exit_of_rollback(result.results, all_the_way=True)
-    then = arguments.command_line("status", target, connection)
-    if code is not Exit.DONE:
-        then = arguments.command_line("runbook", again, target, file, controller, calling, run_options, connection)
-    cutover.finish(invocation, spec, result, code, then)
+    request = RunRequest(spec, asked.plan, nodes, lambda run: run.rollback(nodes.keys))
+    then_status: tuple[str, list[arguments.ArgumentGroup]] = ("status", [target, connection])
+    cutover.roll_back(invocation, session, request, controller, calling, run_options, rows, then_status)
 
 
-def _number(runbook: Runbook, start: str) -> int:
-    """Give the number of a step, from 0, by its own from 1 or by its name."""
+def _index(runbook: Runbook, step: str) -> int:
+    """Return the index of a step, from its name or its number (from 1)."""
     names = [each.step.action.value for each in runbook.steps]
-    if start.isdigit() and 0 < int(start) <= len(names):
-        return int(start) - 1
-    if start not in names:
-        known = [f"{number} {name}" for number, name in enumerate(names, 1)] if start.isdigit() else names
-        raise UsageError(f"--from {start}: page {runbook.id} has no such step: {suggest(start, known)}")
-    return names.index(start)
+    if step.isdigit() and 0 < int(step) <= len(names):
+        return int(step) - 1
+    if step not in names:
+        valid = [f"{number} {name}" for number, name in enumerate(names, 1)] if step.isdigit() else names
+        raise UsageError(f"--from-step {step}: runbook {runbook.id} has no such step: {suggest(step, valid)}")
+    return names.index(step)
 
 
-def _dry(
-    session: Session,
-    plan: Plan,
-    selection: Selection,
-    key: Key,
-    runbook: Runbook,
-    runbooks: RollbackRunbooks,
-    passed: tuple[int, ...],
+def _dry_run(
+    session: Session, plan: Plan, nodes: Selection, key: Key, runbook: Runbook, spec: RunSpec
 ) -> DryRunNode:
-    look = snapshot.ClusterSnapshot(session.cluster, Selection((key,), selection.namespaces), plan, session.clock)
-    record, observed, now = look.records[key], look.observe(key), session.clock.now()
-    options = start.StartOptions(run="dry-run", strategy=plan.strategy, runbooks=runbooks, completed_steps=passed)
+    found = snapshot.ClusterSnapshot(session.cluster, Selection((key,), nodes.namespaces), plan, session.clock)
+    record, observed, now = found.records[key], found.observe(key), session.clock.now()
     if record is None:
-        record = start.start(observed, plan, options, now)
-    back = start.start_rollback(record, observed, options, None, now)
-    following = rollback.next_step(NodeContext(back, observed, plan, now))
-    lines = []
+        record = start.start(observed, plan, spec, "dry-run", now)
+    rolled_back = start.start_rollback(record, observed, spec, "dry-run", None, now)
+    following = rollback.next_step(NodeContext(rolled_back, observed, plan, now))
+    rows = []
     for number, each in enumerate(runbook.steps):
-        later = following is not None and number > following
-        state = "next" if number == following else "pending" if later and number not in back.completed_steps else "done"
-        otherwise = each.step.on_failure
-        lines.append(
+        pending = following is not None and number > following and number not in rolled_back.completed_steps
+        state = "next" if number == following else "pending" if pending else "done"
+        on_failure = each.step.on_failure
+        rows.append(
             StepRow(
                 number=number + 1,
                 action=each.step.action.value,
                 detail=each.expect or each.step.text,
-                on_failure=otherwise.value if otherwise else None,
-                state="skipped" if number in passed else state,
+                on_failure=on_failure.value if on_failure else None,
+                state="skipped" if number in spec.completed_steps else state,
             )
         )
-    return DryRunNode(*key, tuple(lines))
+    return DryRunNode(*key, tuple(rows))

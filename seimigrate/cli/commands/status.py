@@ -22,8 +22,8 @@ from seimigrate.domain.plan.plan import Parameters, Plan
 from seimigrate.engine import guard_journal, lease_monitor, readers
 from seimigrate.engine.errors import SeimigrateError
 from seimigrate.engine.hold import WATCHED, HoldManager, find_accounts
-from seimigrate.engine.journal import RunJournal
 from seimigrate.engine.results import Key
+from seimigrate.engine.run_store import RunJournal
 from seimigrate.render import formatting, json_output, status_table
 from seimigrate.render.reports import RunInfo, StatusReport, StatusRow
 
@@ -98,11 +98,11 @@ def _run(session: Session, plan: Plan, lease: Object | None, locked: bool) -> Ru
     return RunInfo(
         token=record.run,
         holder=record.holder,
-        command=record.command,
+        command=record.spec.command,
         plan=record.plan,
         started=datetime.fromtimestamp(record.started, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         live=locked and leases.token(lease or {}) == record.run,
-        wait_reason=reconcile.wait_reason(record.campaign, plan, session.clock.now()) if record.campaign else "",
+        wait_reason=reconcile.wait_reason(record.current, plan, session.clock.now()) if record.current else "",
     )
 
 

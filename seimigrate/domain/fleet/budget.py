@@ -46,15 +46,15 @@ class _Limit:
 class _Limits:
     """The limits of the fleet, of chains and of namespaces, each counted once."""
 
-    def __init__(self, settings: Iterable[str], allowed: MaxUnavailable, fleet: FleetObservation) -> None:
+    def __init__(self, keys: Iterable[str], allowed: MaxUnavailable, fleet: FleetObservation) -> None:
         self._allowed = allowed
         self._fleet = fleet
-        mine = (fleet.nodes[key] for key in settings if key in fleet.nodes)
-        self._settings = _Limit.of("the fleet", allowed.fleet, mine, fleet)
+        mine = (fleet.nodes[key] for key in keys if key in fleet.nodes)
+        self._fleet_limit = _Limit.of("the fleet", allowed.fleet, mine, fleet)
         self._known: dict[tuple[str, str], _Limit] = {}
 
     def of(self, node: FleetNode) -> list[_Limit]:
-        found = [self._settings]
+        found = [self._fleet_limit]
         if self._allowed.chain is not None:
             found.append(self._scope("chain", node.chain, self._allowed.chain, lambda other: other.chain))
         if self._allowed.namespace is not None:
@@ -108,9 +108,9 @@ class RollbackBudget:
     signs, and no validator waits until the last one signs again, only until it is Ready.
     """
 
-    def __init__(self, settings: Iterable[str], allowed: MaxUnavailable, fleet: FleetObservation) -> None:
+    def __init__(self, keys: Iterable[str], allowed: MaxUnavailable, fleet: FleetObservation) -> None:
         self._fleet = fleet
-        self._limits = _Limits(settings, allowed, fleet)
+        self._limits = _Limits(keys, allowed, fleet)
 
     def allows(self, key: str) -> bool:
         """Tell whether a node may; it has to be among ``moving`` before the next one is asked about."""

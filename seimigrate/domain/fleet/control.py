@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -19,6 +19,10 @@ class ControlCommand(StrEnum):
     SKIP = "skip"
     RETRY = "retry"
     ABORT = "abort"
+
+
+SWEEP_COMMANDS = frozenset({ControlCommand.PAUSE, ControlCommand.RESUME, ControlCommand.SKIP, ControlCommand.ABORT})
+"""What ``hold`` and ``rollback`` accept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +46,17 @@ class ControlReply:
 
 
 def apply_request(
-    campaign: Campaign, request: ControlRequest, in_progress: Iterable[str], now: float
+    campaign: Campaign,
+    request: ControlRequest,
+    in_progress: Iterable[str],
+    now: float,
+    *,
+    commands: Container[ControlCommand] = frozenset(ControlCommand),
 ) -> tuple[Campaign, ControlReply]:
     """Give the campaign after a wish, and the answer to it; a wish that makes no sense now changes nothing."""
+    if request.command not in commands or (request.rollback and ControlCommand.RETRY not in commands):
+        asked = f"{request.command} --rollback" if request.rollback else request.command
+        return campaign, ControlReply(False, f"{asked} applies to a cutover only; this run is a hold or a rollback")
     if campaign.stopped and request.command is not ControlCommand.ABORT:
         return campaign, ControlReply(False, f"the run stops already: {campaign.stopped}")
     on_their_way = set(in_progress)

@@ -1,1 +1,1 @@
-"""One node: observe, decide, and the record of what was decided."""
+"""One node: what is observed, what is decided, and the record of the decisions."""

@@ -1,4 +1,6 @@
-"""What the machine may ask for. Each is one thing that the runner does, and after each it looks again."""
+"""The actions that the reconciler can return.
+
+The executor carries out one action, then observes the node again."""
 
 from __future__ import annotations
 
@@ -10,23 +12,23 @@ from seimigrate.domain.node.record import Intent, Record
 
 @dataclass(frozen=True, slots=True)
 class SaveRecord:
-    """Write the journal: no write of anything else happens without one before it."""
+    """Write the journal; every other write is journaled first."""
 
     record: Record
 
 
 @dataclass(frozen=True, slots=True)
 class ExecuteIntent:
-    """Carry out the intent that the journal holds."""
+    """Execute the intent in the journal."""
 
     intent: Intent
 
 
 @dataclass(frozen=True, slots=True)
 class TakeOverHold:
-    """After a takeover: put the new run's token on a held object, so that every patch of the old run fails.
+    """Replace the old run's token on a held object after a takeover, so that every patch of the old run fails.
 
-    ``old`` is ``None`` for an object that the old run was about to hold.
+    ``old`` is ``None`` for an object on which the old run was about to place the hold.
     """
 
     kind: str
@@ -36,7 +38,7 @@ class TakeOverHold:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """After a takeover: change the pod that the old run meant to replace, so that its delete misses."""
+    """Annotate the pod that the old run was about to replace, so that the old run's delete fails its precondition."""
 
     pod: str
     token: str
@@ -44,24 +46,24 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class VerifyHold:
-    """See a write of this StatefulSet under the controller's name denied."""
+    """Verify that a dry-run write of this StatefulSet under the controller's field manager is denied."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryPod:
-    """Ask the node's pod."""
+    """Query the node's pod."""
 
     queries: tuple[PodQuery, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewAccess:
-    """Look at who can reach the node's pod, and who counts on it."""
+    """Review which clients can reach the node's pod and which consumers depend on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait until something changes, at most for some seconds; the reason is for people."""
+    """Wait for a change, at most ``seconds``; ``reason`` is the state that operators see."""
 
     reason: str
     seconds: float
@@ -69,7 +71,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Nothing is left to do: the record's outcome says how it ended."""
+    """Stop; the record's outcome is the result."""
 
 
 Action = SaveRecord | ExecuteIntent | TakeOverHold | Fence | VerifyHold | QueryPod | ReviewAccess | Wait | Stop

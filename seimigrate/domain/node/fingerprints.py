@@ -1,7 +1,7 @@
-"""What a saved plan depends on: of each node the fields that are tested or written, its images, and who it is.
+"""The fingerprint of a node: its identity, its images, and the fields that a saved plan tests or writes.
 
-A field is named by its object's kind and its path. Status, resourceVersions and managedFields are no part of it: they
-change all the time, and a plan still fits.
+A field is named by its object's kind and its path. Status, resourceVersions and managedFields are excluded: they
+change continuously and do not make a plan stale.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from seimigrate.domain.node.observation import NodeObservation
 from seimigrate.domain.node.record import Record
 
 Fields = Mapping[str, str | int | None]
-"""By ``Kind path``: a number, an image or a uid as it is, anything else as a digest, ``None`` where it is absent."""
+"""Values by ``Kind path``: numbers, images and uids in plain text, other values as a digest, ``None`` if absent."""
 
 POD = "Pod metadata.uid"
 _IDENTITY = ("SeiNode metadata.uid", "SeiNode metadata.generation", "StatefulSet metadata.uid", POD)
 _PLAIN = ("uid", "generation", "image")
-"""The last words of the paths whose values may be shown: the others may hold anything."""
+"""The last path segments whose values are shown in plain text; other values could be sensitive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A field that is not as it was when the plan was saved."""
+    """A field that has changed since the plan was saved."""
 
     field: str
     was: str | int | None
@@ -38,9 +38,9 @@ class Difference:
 
 
 def fingerprint(observed: NodeObservation, changes: Iterable[Change]) -> Fields:
-    """Give a node's fingerprint, as long as these changes are to be made to it."""
+    """Return a node's fingerprint while these changes are pending."""
     template = (observed.statefulset or {}).get("spec", {}).get("template", {}).get("spec", {})
-    names = [*_IDENTITY, *(_image(template, each) for each in shapes.containers(template))]
+    names = [*_IDENTITY, *(_image(template, container) for container in shapes.containers(template))]
     names += [f"{change.kind} {change.path}" for change in changes]
     return {name: _read(observed, name) for name in names}
 
@@ -48,22 +48,24 @@ def fingerprint(observed: NodeObservation, changes: Iterable[Change]) -> Fields:
 def differences(
     saved: Fields, observed: NodeObservation, changes: Sequence[Change], record: Record | None
 ) -> list[Difference]:
-    """Say what is not as it was when the plan was saved; what a run by this very plan did is no difference.
+    """Return the fields that changed since the plan was saved, without changes made by an earlier run of this plan.
 
-    ``record`` is what such a run left of the node, if one did: who is on the way is judged by its journal, who is done
-    has nothing left to change, and who was brought back has another pod.
+    ``record`` is the node's record from such a run, if there is one. An unfinished node is resumed from its journal, a
+    finished node has no pending changes, and a rolled-back node is expected to have a new pod.
     """
     if record is not None and (record.unfinished or not changes):
         return []
     names = [name for name in saved if not (record is not None and record.replaced_pods and name == POD)]
-    found = [Difference(name, saved[name], value) for name in names if (value := _read(observed, name)) != saved[name]]
-    # What was not to be changed then, and is to be changed now: somebody put an old value there.
+    changed = [
+        Difference(name, saved[name], value) for name in names if (value := _read(observed, name)) != saved[name]
+    ]
+    # A change that is pending now and was not when the plan was saved: another client restored an old value.
     now = fingerprint(observed, changes)
-    return found + [Difference(name, None, now[name]) for name in now if name not in saved]
+    return changed + [Difference(name, None, now[name]) for name in now if name not in saved]
 
 
 def digest(fields: Fields) -> str:
-    """Give a short digest of a fingerprint."""
+    """Return a short digest of a fingerprint."""
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 

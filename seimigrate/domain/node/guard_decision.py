@@ -1,7 +1,7 @@
-"""What a guard does next for a held node: a pure function, by the very rules by which a run marks a node ready.
+"""What a guard does next for a held node: a pure function that applies the same mark-ready rules as a run.
 
-It does one thing, and only while the controller cannot: it marks a sidecar ready that asks for it. All else is left to
-whom it belongs: to the run that is on its way with the node, to the controller, or to people.
+The guard only marks a sidecar ready that reports 503, and only while the controller cannot. Everything else is left to
+the run that processes the node, to the controller, or to an operator.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from seimigrate.domain.node.actions import Action, ExecuteIntent, QueryPod, Save
 from seimigrate.domain.node.observation import NodeObservation, PodQuery
 from seimigrate.domain.node.record import Direction, Intent, Record
 from seimigrate.domain.node.rollout import (
+    CONTROLLER_READY_TIMEOUT,
     MARK_READY_GRACE,
     MAX_MARK_READY_ATTEMPTS,
     NodeContext,
@@ -25,16 +26,16 @@ from seimigrate.domain.node.rollout import (
 from seimigrate.domain.plan.plan import Plan
 
 TASK_ID_PREFIX = "guard "
-"""In the ids of the guard's tasks, so that none is one that a run has used: a completed id is a silent no-op."""
+"""Prefix of the guard's task ids, which keeps them distinct from a run's: a completed id is a silent no-op."""
 RECHECK_INTERVAL = 10.0
-"""Seconds before a sidecar that is not ready is asked for its health again."""
+"""Seconds between two health queries of a sidecar that is not ready."""
 
 
 @dataclass(frozen=True, slots=True)
 class MarkReadyState:
-    """What the guard's journal holds of a node: the pod and its containers' starts, and how often it was marked.
+    """The guard's journal entry of a node: the restart fingerprint of its pod, and the mark-ready attempts since then.
 
-    ``intent`` is the mark-ready that is about to be sent, journaled before it is.
+    ``marked`` is the time of the last attempt. ``intent`` is the mark-ready that is journaled before it is sent.
     """
 
     starts: str = ""
@@ -45,7 +46,7 @@ class MarkReadyState:
 
 @dataclass(frozen=True, slots=True)
 class UnreadySince:
-    """Since when a sidecar has answered 503 for health, in one go and without having been started again."""
+    """The time since which a sidecar has continuously returned 503 for health, without a restart."""
 
     starts: str
     since: float
@@ -53,7 +54,7 @@ class UnreadySince:
 
 @dataclass(frozen=True, slots=True)
 class GuardedNode:
-    """A held node as a guard sees it; ``token`` is the guard's, ``run`` tells that a run looks after this node."""
+    """A held node as a guard observes it; ``run`` is true while a live run covers the node."""
 
     record: Record | None
     observed: NodeObservation
@@ -65,21 +66,21 @@ class GuardedNode:
 
 @dataclass(frozen=True, slots=True)
 class SaveGuardState:
-    """Write the guard's journal: nothing is sent without one before it."""
+    """Write the guard's journal; every mark-ready is journaled before it is sent."""
 
     state: MarkReadyState
 
 
 @dataclass(frozen=True, slots=True)
 class SendMarkReady:
-    """Send the mark-ready that the journal holds."""
+    """Send the mark-ready in the guard's journal."""
 
     intent: Intent
 
 
 @dataclass(frozen=True, slots=True)
 class GuardWait:
-    """Nothing is to be done now; ``pending`` tells that the guard waits for its turn."""
+    """Wait; ``pending`` is true if a mark-ready may follow."""
 
     reason: str
     pending: bool = False
@@ -87,7 +88,7 @@ class GuardWait:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Leave the node to others: to a run, or (``people``) to a person, who has to know why."""
+    """Leave the node alone; ``needs_operator`` is true if an operator has to act, false if a run covers the node."""
 
     reason: str
     needs_operator: bool = True
@@ -97,7 +98,7 @@ GuardAction = QueryPod | SaveGuardState | SendMarkReady | GuardWait | Skip
 
 
 def track_unready(before: UnreadySince | None, observed: NodeObservation) -> UnreadySince | None:
-    """Take the last answer for health in: no answer is no verdict, any other one than 503 ends the asking."""
+    """Return since when the sidecar reports 503: a failed query changes nothing, any other status resets it."""
     health = observed.reply(PodQuery.HEALTH)
     if observed.pod is None or health is None:
         return None
@@ -109,82 +110,82 @@ def track_unready(before: UnreadySince | None, observed: NodeObservation) -> Unr
 
 
 def next_step(node: GuardedNode, plan: Plan, now: float) -> GuardAction:
-    """Decide what a guard does next for a node; ``now`` is in seconds since 1970."""
+    """Return what a guard does next for a node; ``now`` is in seconds since 1970."""
     observed, pod, intent = node.observed, node.observed.pod, node.state.intent
     if observation.hold_of(observed.statefulset) is None:
-        return GuardWait("it is not held")
+        return GuardWait("the node is not held")
     if pod is None or observation.is_terminating(pod):
-        return GuardWait("there is no pod now")
+        return GuardWait("the pod is absent or terminating")
     if intent is not None and node.state.starts != restart_fingerprint(pod):
         return SaveGuardState(MarkReadyState())
     if observation.is_ready(pod):
-        return SaveGuardState(_resolved(node.state, now)) if intent is not None else GuardWait("it is ready")
-    if (others := _not_ours(node)) is not None:
-        return others
-    trouble = observation.startup_error(pod)
+        return SaveGuardState(_resolved(node.state, now)) if intent is not None else GuardWait("the pod is Ready")
+    if (skip := _skip_reason(node)) is not None:
+        return skip
+    startup_error = observation.startup_error(pod)
     if not is_running(pod, plan.parameters.containers.sidecar):
-        return Skip(trouble) if trouble else GuardWait("its sidecar does not run yet")
+        return Skip(startup_error) if startup_error else GuardWait("the sidecar is not running")
     health = observed.reply(PodQuery.HEALTH)
     if health is None or now - health.at >= RECHECK_INTERVAL:
         return QueryPod((PodQuery.HEALTH,))
     if health.status is None:
-        return Skip(f"its sidecar cannot be asked: {health.reason}")
+        return Skip(f"sidecar health is unavailable: {health.reason}")
     if health.status == 503:
         return _reports_unready(node, pod, plan, now)
     if intent is not None:
         return SaveGuardState(_resolved(node.state, now))
     if health.status != 200:
-        return Skip(f"its sidecar answers {health.status} for health")
-    return Skip(trouble) if trouble else GuardWait("its sidecar is ready, and its pod not yet")
+        return Skip(f"sidecar health returned {health.status}, expected 200 or 503")
+    return Skip(startup_error) if startup_error else GuardWait("the sidecar is ready, the pod is not Ready")
 
 
 def _resolved(state: MarkReadyState, now: float) -> MarkReadyState:
     return replace(state, intent=None, attempts=state.attempts + 1, marked=now)
 
 
-def _not_ours(node: GuardedNode) -> Skip | None:
-    """See whether somebody else has this node in hand, or has to decide about it."""
+def _skip_reason(node: GuardedNode) -> Skip | None:
+    """Return why the guard leaves this node to a run or to an operator, ``None`` if it does not."""
     record = node.record
     if record is None:
-        return Skip("it is held, and no journal says by whom: it was never seen ready")
+        return Skip("held without a journal; not known to have been ready")
     if node.run:
-        return Skip("a run looks after it", needs_operator=False)
+        return Skip("a live run covers this node", needs_operator=False)
     if record.outcome is None and record.intent is not None:
-        return Skip(f"a run ended in the middle of a write; it has to go on: seimigrate apply --node {record.key}")
+        return Skip(f"a run was interrupted during a write; resume it: seimigrate apply --node {record.key}")
     if reason := _was_replaced(record, node.observed):
         return Skip(reason)
     if not record.was_ready:
-        return Skip("it was not ready when it was held")
+        return Skip("the node was not ready when it was held")
     return None
 
 
 def _was_replaced(record: Record, observed: NodeObservation) -> str:
     node, statefulset = observed.seinode, observed.statefulset
     if node is None or node["metadata"]["uid"] != record.uid or "deletionTimestamp" in node["metadata"]:
-        return "its SeiNode was deleted, or made anew"
+        return "the SeiNode was deleted or recreated"
     if statefulset is None or statefulset["metadata"]["uid"] != record.statefulset_uid:
-        return "its StatefulSet was deleted, or made anew"
+        return "the StatefulSet was deleted or recreated"
     spec = node.get("spec", {})
     if spec.get("paused"):
-        return "spec.paused is set: its owner wants it stopped"
+        return "spec.paused was set by the owner"
     if spec.get("image") != record.seid_image:
-        return f"spec.image was changed to {spec.get('image')}: release it, so that its controller can upgrade it"
+        return f"spec.image was changed to {spec.get('image')}; release the node so that the controller can upgrade it"
     return ""
 
 
 def _reports_unready(node: GuardedNode, pod: Object, plan: Plan, now: float) -> GuardAction:
-    """Deal with a sidecar that asks to be marked ready, as a run would: its patience, its questions, its limits."""
+    """Handle a sidecar that reports 503 with the delays, queries and limits of a run."""
     assert node.record is not None
-    asked = node.unready
-    if asked is None or asked.starts != restart_fingerprint(pod):
+    unready = node.unready
+    if unready is None or unready.starts != restart_fingerprint(pod):
         return QueryPod((PodQuery.HEALTH,))
-    state = node.state if node.state.starts == asked.starts else MarkReadyState(asked.starts)
+    state = node.state if node.state.starts == unready.starts else MarkReadyState(unready.starts)
     record = replace(
         node.record,
         run=node.token,
-        direction=Direction.ROLLBACK,  # what a run would turn back for is a person's here
+        direction=Direction.ROLLBACK,  # a failure requires operator action here, never a rollback
         outcome=None,
-        since=asked.since,
+        since=unready.since,
         intent=state.intent,
         mark_ready_attempts=state.attempts,
         marked_ready_at=state.marked,
@@ -197,7 +198,7 @@ def _reports_unready(node: GuardedNode, pod: Object, plan: Plan, now: float) -> 
         and state.marked is not None
         and ctx.deadline_passed(MARK_READY_GRACE, state.marked)
     ):
-        return Skip(f"its sidecar still answers 503 for health, though it was marked ready {state.attempts} times")
+        return Skip(f"sidecar health still returns 503 after {state.attempts} mark-ready attempts")
     return _to_guard_action(mark_ready(ctx), state)
 
 
@@ -220,13 +221,14 @@ def _to_guard_action(action: Action | None, state: MarkReadyState) -> GuardActio
         case SaveRecord(record=record):
             return Skip(record.reason) if state.intent is None else SaveGuardState(replace(state, intent=None))
         case Wait(reason=reason):
-            return GuardWait(f"waits for {reason}", pending=True)
+            return GuardWait(f"waiting: {reason}", pending=True)
         case _:
-            return GuardWait("its sidecar asks to be marked ready; its controller has the first go", pending=True)
+            seconds = f"{CONTROLLER_READY_TIMEOUT:.0f} s"
+            return GuardWait(f"sidecar not ready; giving the controller {seconds} to mark it ready", pending=True)
 
 
 def held_nodes(statefulsets: list[Object]) -> list[tuple[str, str]]:
-    """Give namespace and name of the held nodes among some StatefulSets, sorted."""
+    """Return namespace and name of the held nodes among some StatefulSets, sorted."""
     return sorted(
         (s["metadata"]["namespace"], s["metadata"]["name"]) for s in statefulsets if observation.hold_of(s) is not None
     )

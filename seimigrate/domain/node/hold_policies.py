@@ -1,9 +1,10 @@
-"""The hold as a judge: admission policies that let the controller's writes pass as long as they change nothing.
+"""The hold as admission policies that admit the controller's writes only if they change nothing.
 
-While a StatefulSet or Service carries the hold label, a write of the controller that would change the pod template
-(the Service's spec) is denied; scaling to zero always passes, since that is how ``spec.paused`` works. With the freeze
-label nothing else passes. The controller is told by its account, or by its field manager, so that anybody can prove
-the hold with a dry-run (ValidatingAdmissionPolicy, stable since Kubernetes 1.30).
+While a StatefulSet or Service has the hold label, a write of the controller that would change the pod template or its
+update strategy (for a Service, its spec) is denied. Scaling to zero is always admitted, because ``spec.paused`` works
+that way. With the freeze label, no other write of the controller is admitted. The controller is identified by its
+account or by its field manager, so that any client can prove the hold with a dry run (ValidatingAdmissionPolicy, stable
+since Kubernetes 1.30).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from seimigrate.domain.kube.kinds import CONTROLLER_MANAGER, FREEZE_LABEL, HOLD_
 POLICY = "seimigrate-hold"
 SERVICE_POLICY = "seimigrate-hold-service"
 DENIAL = "held by seimigrate"
-"""How the message of each denial begins."""
+"""Prefix of the message of each denial."""
 
 _STATEFUL_SET_RULE = (
     "object.spec.replicas == 0 || ("
@@ -27,7 +28,7 @@ _SERVICE_RULE = "object.spec == oldObject.spec"
 
 
 def policies(accounts: list[str]) -> list[tuple[Kind, Object]]:
-    """Give the policies and their bindings; ``accounts`` are the controllers' ``system:serviceaccount:NS:NAME``."""
+    """Return the policies and their bindings; ``accounts`` are the controllers' ``system:serviceaccount:NS:NAME``."""
     return [
         (Kind.ADMISSION_POLICY, _policy(POLICY, accounts, "apps", "statefulsets", _STATEFUL_SET_RULE)),
         (Kind.ADMISSION_BINDING, _binding(POLICY)),
@@ -48,7 +49,7 @@ def _policy(name: str, accounts: list[str], group: str, resource: str, rule: str
         "metadata": {"name": name},
         "spec": {
             "failurePolicy": "Fail",
-            # The API server's defaults are written out, so that what is there can be compared as a whole.
+            # The API server's defaults are spelled out, so that the object in the cluster can be compared as a whole.
             "matchConstraints": {
                 "matchPolicy": "Equivalent",
                 "namespaceSelector": {},
@@ -79,18 +80,18 @@ def _binding(name: str) -> Object:
 
 
 def account_of(deployment: Object) -> str:
-    """Give the user name under which a controller's Deployment speaks to the API server."""
+    """Return the user name with which a controller's Deployment authenticates to the API server."""
     spec = deployment["spec"]["template"]["spec"]
     return user_name(deployment["metadata"]["namespace"], spec.get("serviceAccountName", "default"))
 
 
 def user_name(namespace: str, account: str) -> str:
-    """Give the name that the API server knows a ServiceAccount by."""
+    """Return the user name of a ServiceAccount on the API server."""
     return f"system:serviceaccount:{namespace}:{account}"
 
 
 def is_controller(deployment: Object) -> bool:
-    """Tell whether a Deployment is sei-k8s-controller's manager, by its labels (upstream facts)."""
+    """Return whether a Deployment is sei-k8s-controller's manager, by its labels (upstream facts)."""
     labels = deployment["metadata"].get("labels") or {}
     return (
         labels.get("app.kubernetes.io/name") == "sei-k8s-controller"

@@ -1,6 +1,6 @@
-"""What the cluster shows of one node, and what its pod answered: everything that the machine may know.
+"""The observation of one node: its objects in the cluster and the replies of its pod.
 
-It is a value. Nothing in here asks anybody; the engine's observer fills it.
+An observation is a value and the reconciler's only input about the cluster. The engine's observer fills it.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from seimigrate.domain.plan.plan import Mode
 
 
 class PodQuery(StrEnum):
-    """What can be asked of a running pod, by port-forward."""
+    """A query that a running pod can answer, sent by port-forward."""
 
     HEALTH = "health"
-    """GET /v0/healthz where this pod's sidecar serves it."""
+    """GET /v0/healthz on the port where this pod's sidecar serves it."""
     METRICS = "metrics"
-    """GET /v0/metrics where this pod's sidecar serves it."""
+    """GET /v0/metrics on the port where this pod's sidecar serves it."""
     ANONYMOUS = "anonymous"
-    """GET /v0/metrics from the proxy, without a token."""
+    """GET /v0/metrics through the proxy, without a token."""
     TASKS = "tasks"
-    """GET /v0/tasks from the proxy, with our token."""
+    """GET /v0/tasks through the proxy, with seimigrate's token."""
     HEIGHT = "height"
     """GET /status from seid's RPC."""
 
 
 @dataclass(frozen=True, slots=True)
 class PodReply:
-    """What a pod answered, or (``status`` None) why it could not be reached, which is no verdict."""
+    """The reply of a pod; if the query failed, which is inconclusive, ``status`` is ``None`` and ``reason`` is set."""
 
     pod: str
     at: float
@@ -45,9 +45,9 @@ class PodReply:
 
 @dataclass(frozen=True, slots=True)
 class HoldStatus:
-    """What is known of the hold: ``problem`` says what of the policies or the controller is not as it must be.
+    """The state of the hold: ``error`` names what is wrong with the policies or the controller.
 
-    ``proven`` is when a write of this very StatefulSet under the controller's name was last seen denied.
+    ``verified_at`` is when a dry-run write of this StatefulSet under the controller's field manager was last denied.
     """
 
     error: str = ""
@@ -56,20 +56,20 @@ class HoldStatus:
 
 @dataclass(frozen=True, slots=True)
 class AccessReview:
-    """What was found about who reaches a node (``policy``) and who counts on it (``consumers``), and when."""
+    """Findings about the clients that can reach a node (``policy``) and those that depend on it (``consumers``)."""
 
     at: float
     policy: tuple[Finding, ...] = ()
     consumers: tuple[Finding, ...] = ()
 
     def unaccepted(self, accepted: AcceptedFindings = AcceptedFindings.NOTHING) -> tuple[Finding, ...]:
-        """Give what of the policies speaks against going on: what is open, cut off, or cannot be told."""
+        """Return the policy findings that block the cutover: open, blocked or undetermined ports."""
         return tuple(finding for finding in self.policy if not accepted.accepts(finding.severity))
 
 
 @dataclass(frozen=True, slots=True)
 class RelatedObjects:
-    """What else decides whether a node may be moved now."""
+    """Other objects that decide whether a node's cutover can start now."""
 
     budgets: tuple[Object, ...] = ()
     kube_node: Object | None = None
@@ -79,11 +79,11 @@ class RelatedObjects:
 
 @dataclass(frozen=True, slots=True)
 class NodeObservation:
-    """One node as the cluster shows it now.
+    """One node as observed now.
 
-    ``performed`` is the intent that this process has just carried out; ``denied`` is what an admission policy said
-    that did not let it; ``refused`` tells that the last eviction was refused; ``progress`` is when the node was last
-    seen to get further, in seconds since 1970.
+    ``executed_intent`` is the intent that this process has just executed. ``admission_denial`` is the message of the
+    admission policy that denied the intent. ``eviction_blocked`` is true if the last eviction was refused.
+    ``progressed_at`` is when the node last made progress, in seconds since 1970.
     """
 
     seinode: Object | None
@@ -101,52 +101,52 @@ class NodeObservation:
 
     @property
     def pod_uid(self) -> str:
-        """Give the uid of the pod, ``""`` without one."""
+        """Return the uid of the pod, ``""`` without a pod."""
         return self.pod["metadata"]["uid"] if self.pod else ""
 
     def reply(self, query: PodQuery) -> PodReply | None:
-        """Give the answer of the pod that runs now, not of an earlier one."""
+        """Return the reply of the current pod, never that of an earlier pod."""
         reply = self.replies.get(query)
         return reply if reply is not None and reply.pod == self.pod_uid else None
 
 
 def labels(obj: Object | None) -> dict[str, str]:
-    """Give an object's labels."""
-    found: dict[str, str] = (obj or {}).get("metadata", {}).get("labels") or {}
-    return found
+    """Return an object's labels."""
+    values: dict[str, str] = (obj or {}).get("metadata", {}).get("labels") or {}
+    return values
 
 
 def hold_of(obj: Object | None) -> str | None:
-    """Give the token of the hold on a StatefulSet or Service, ``None`` if it is not held."""
+    """Return the token of the hold on a StatefulSet or Service, ``None`` if it is not held."""
     return labels(obj).get(HOLD_LABEL)
 
 
 def is_frozen(statefulset: Object | None) -> bool:
-    """Tell whether the controller may do nothing at all to a StatefulSet."""
+    """Return whether a StatefulSet is frozen: no write of the controller is admitted."""
     return FREEZE_LABEL in labels(statefulset)
 
 
 def mode_of(seinode: Object) -> Mode | None:
-    """Give a SeiNode's mode: the one block that its spec carries, even an empty one (upstream CRD)."""
+    """Return a SeiNode's mode: the only mode block in its spec, even if the block is empty (upstream CRD)."""
     spec = seinode.get("spec", {})
     return next((mode for mode in Mode if spec.get(mode.value) is not None), None)
 
 
 def owner(obj: Object) -> Mapping[str, Any]:
-    """Give the controlling owner's reference, empty if there is none."""
+    """Return the owner reference of the controller, empty if there is none."""
     references = obj["metadata"].get("ownerReferences", [])
     return next((r for r in references if r.get("controller")), {})
 
 
 def network_of(seinode: Object) -> str:
-    """Give the SeiNetwork that a SeiNode belongs to, as namespace/name, ``""`` if it belongs to none."""
+    """Return the SeiNetwork that owns a SeiNode, as namespace/name, ``""`` if none does."""
     references = seinode.get("metadata", {}).get("ownerReferences", [])
     name = next((r["name"] for r in references if r.get("kind") == "SeiNetwork"), "")
     return f"{seinode['metadata']['namespace']}/{name}" if name else ""
 
 
 def owned_by(obj: Object | None, seinode: Object | None) -> bool:
-    """Tell whether an object belongs to this very SeiNode."""
+    """Return whether an object is controlled by this SeiNode, compared by uid."""
     if obj is None or seinode is None:
         return False
     reference = owner(obj)
@@ -154,30 +154,30 @@ def owned_by(obj: Object | None, seinode: Object | None) -> bool:
 
 
 def condition(obj: Object | None, kind: str) -> Mapping[str, Any]:
-    """Give a condition of an object's status, empty if it has none of that type."""
+    """Return a condition of an object's status, empty if it has none of that type."""
     conditions = (obj or {}).get("status", {}).get("conditions", [])
     return next((c for c in conditions if c.get("type") == kind), {})
 
 
 def is_ready(pod: Object | None) -> bool:
-    """Tell whether a pod is Ready and not on its way out."""
+    """Return whether a pod is Ready and not terminating."""
     return pod is not None and not is_terminating(pod) and condition(pod, "Ready").get("status") == "True"
 
 
 def is_terminating(pod: Object) -> bool:
-    """Tell whether a pod is on its way out."""
+    """Return whether a pod is terminating."""
     return "deletionTimestamp" in pod["metadata"]
 
 
 def is_rollout_observed(statefulset: Object) -> bool:
-    """Tell whether the StatefulSet controller has seen the template, so that updateRevision speaks of it."""
+    """Return whether the StatefulSet controller has observed the template, so that updateRevision describes it."""
     status = statefulset.get("status", {})
     observed: int = status.get("observedGeneration", 0)
     return observed >= statefulset["metadata"].get("generation", 0) and bool(status.get("updateRevision"))
 
 
 def is_at_update_revision(pod: Object, statefulset: Object) -> bool:
-    """Tell whether a pod was made of the present template.
+    """Return whether a pod was created from the current template.
 
     Under OnDelete ``status.currentRevision`` never advances, so the pod's own hash is compared (upstream facts).
     """
@@ -186,20 +186,20 @@ def is_at_update_revision(pod: Object, statefulset: Object) -> bool:
 
 
 def startup_error(pod: Object) -> str:
-    """Say why a pod's containers do not start, as the kubelet or scheduler tells it; empty if they do."""
+    """Return why a pod cannot start, as the kubelet or the scheduler reports it; empty if it can."""
     scheduled = condition(pod, "PodScheduled")
     if scheduled.get("status") == "False":
-        return f"it fits on no Kubernetes node: {scheduled.get('message') or scheduled.get('reason')}"
+        return f"no Kubernetes node fits the pod: {scheduled.get('message') or scheduled.get('reason')}"
     status = pod.get("status", {})
-    for each in (*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])):
-        waiting = each.get("state", {}).get("waiting", {})
+    for container in (*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])):
+        waiting = container.get("state", {}).get("waiting", {})
         if waiting.get("reason") in ("CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "CreateContainerError"):
-            return f"container {each['name']}: {waiting['reason']}"
+            return f"container {container['name']}: {waiting['reason']}"
     return ""
 
 
 def tasks(reply: PodReply) -> list[dict[str, Any]] | None:
-    """Read a sidecar's list of tasks, newest first; ``None`` if this is not one."""
+    """Parse a sidecar's task list, newest first; return ``None`` if the reply is not a task list."""
     try:
         data = json.loads(reply.body)
     except ValueError:
@@ -210,7 +210,7 @@ def tasks(reply: PodReply) -> list[dict[str, Any]] | None:
 
 
 def height(reply: PodReply) -> int:
-    """Read the latest block's height from seid's RPC ``/status``; 0 if it does not tell."""
+    """Parse the latest block height from the reply of seid's RPC ``/status``; return 0 if it is missing."""
     try:
         data = json.loads(reply.body)
         info = data.get("result", data)["sync_info"]

@@ -1,4 +1,4 @@
-"""The steps of a way back that change nothing: each is passed once, and the journal remembers it by its number."""
+"""The rollback steps without an observable effect: each runs once, and the journal stores its index."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from seimigrate.domain.plan.rollback_steps import OnFailure, Precondition, Rollb
 
 
 def run_step(ctx: NodeContext, step: RollbackStep, number: int) -> Action:
-    """Pass a step, or say in the record's outcome why not."""
+    """Run a step; if it does not complete, the record's outcome has the reason."""
     if step.action is StepName.NOTIFY:
         return mark_completed(ctx, number, step.text)
     if step.action is StepName.PAUSE:
-        # Whoever runs again has read the reason: the step is behind them then.
+        # The step counts as completed: an operator who reruns the command has read the reason.
         return SaveRecord(replace(_completed(ctx, number), outcome=Outcome.PAUSED, reason=step.text))
     if step.action is StepName.CONFIRM:
         return _confirm(ctx, step, number)
@@ -26,7 +26,7 @@ def run_step(ctx: NodeContext, step: RollbackStep, number: int) -> Action:
 
 
 def mark_completed(ctx: NodeContext, number: int, *notes: str) -> Action:
-    """Journal that a step is behind us."""
+    """Journal that a step is completed."""
     return SaveRecord(_completed(ctx, number).with_notes(*notes))
 
 
@@ -35,7 +35,7 @@ def _completed(ctx: NodeContext, number: int) -> Record:
 
 
 def on_step_failure(ctx: NodeContext, step: RollbackStep, number: int, reason: str) -> Action:
-    """Do what the page says of a step that does not go as expected."""
+    """Apply the runbook's ``on-failure`` to a step that failed."""
     match step.on_failure:
         case OnFailure.CONTINUE:
             return mark_completed(ctx, number, reason)
@@ -49,26 +49,28 @@ def _confirm(ctx: NodeContext, step: RollbackStep, number: int) -> Action:
     if ctx.record.confirmed:
         return mark_completed(ctx, number, f"confirmed: {step.text}")
     if step.unattended:
-        return mark_completed(ctx, number, f"nobody was there to ask, and the runbook says to go on then: {step.text}")
-    return ctx.pause(f"a person has to confirm ({step.text}): seimigrate rollback asks, and goes on")
+        return mark_completed(
+            ctx, number, f"not confirmed (unattended run), continuing as the runbook allows: {step.text}"
+        )
+    return ctx.pause(f"confirmation required ({step.text}): run `seimigrate rollback`")
 
 
-def failed_precondition(ctx: NodeContext, fact: Precondition) -> str:
-    """Say how a fact is not as a check expects it; empty if it is."""
-    if fact is Precondition.READY:
-        return "" if observation.is_ready(ctx.observed.pod) else "its pod is not Ready"
-    if fact is Precondition.OLD_IMAGE:
+def failed_precondition(ctx: NodeContext, precondition: Precondition) -> str:
+    """Return why a precondition of a step does not hold; empty if it holds."""
+    if precondition is Precondition.READY:
+        return "" if observation.is_ready(ctx.observed.pod) else "the pod is not Ready"
+    if precondition is Precondition.OLD_IMAGE:
         wanted = wants_split_image(ctx)
-        return f"spec.sidecar.image is {wanted}, which splits" if wanted else ""
-    around = ctx.observed.related
+        return f"spec.sidecar.image is {wanted}, a split image" if wanted else ""
+    related = ctx.observed.related
     work = [
-        *preflight.open_work(around.tasks, ctx.record.name),
-        *preflight.open_work(around.workflows, ctx.record.name),
+        *preflight.open_work(related.tasks, ctx.record.name),
+        *preflight.open_work(related.workflows, ctx.record.name),
     ]
-    return f"{work[0]} is at work on it" if work else ""
+    return f"{work[0]} is running on the node" if work else ""
 
 
 def wants_split_image(ctx: NodeContext) -> str:
-    """Give the split sidecar image that the SeiNode itself asks for, ``""`` if it asks for none."""
+    """Return the split sidecar image that the SeiNode's spec names, ``""`` if it names none."""
     wanted: str = (ctx.observed.seinode or {}).get("spec", {}).get("sidecar", {}).get("image") or ""
     return wanted if wanted and images.accepted(wanted, ctx.plan.parameters.sidecars.supported) else ""

@@ -1,4 +1,4 @@
-"""What stands in the way of a node's cutover: each blocker with a code, the reason and the remedy.
+"""The blockers of a node's cutover, each with a code, a reason and a remedy.
 
 Blockers stop the cutover, never the hold.
 """
@@ -23,7 +23,7 @@ DISRUPTIVE_TASKS = ("stop-seid", "reset-data", "snapshot-restore", "mark-not-rea
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """One thing in the way."""
+    """A condition that blocks a node's cutover."""
 
     code: str
     reason: str
@@ -32,28 +32,28 @@ class Blocker:
 
 @dataclass(frozen=True, slots=True)
 class ImageChoice:
-    """Which sidecar image a node will run, and what its owner has to write down before the release."""
+    """The sidecar image that a node will run, and what its owner has to set before the release."""
 
     image: str | None
     warnings: tuple[str, ...] = ()
 
 
 def choose_image(seinode: Object, template_image: str, parameters: Parameters) -> ImageChoice:
-    """Choose the sidecar image: the SeiNode's own if it splits, else what runs if that splits, else the plan's."""
+    """Return the SeiNode's sidecar image if it splits, otherwise the template's if it splits, otherwise the plan's."""
     wanted = seinode.get("spec", {}).get("sidecar", {}).get("image")
-    accepted = parameters.sidecars.supported
-    if wanted and images.accepted(wanted, accepted):
+    supported = parameters.sidecars.supported
+    if wanted and images.accepted(wanted, supported):
         return ImageChoice(wanted)
-    image = template_image if images.accepted(template_image, accepted) else parameters.sidecars.image
+    image = template_image if images.accepted(template_image, supported) else parameters.sidecars.image
     if image is None or image == seinode.get("status", {}).get("currentSidecarImage"):
         return ImageChoice(image)
-    whose = f"SeiNetwork {network}'s" if (network := observation.network_of(seinode)) else "the SeiNode's"
-    where = f"{whose} spec.sidecar.image" + ("" if wanted else ", or the controller's default,")
-    return ImageChoice(image, (f"before the release, {where} must be {image}",))
+    owner = f"SeiNetwork {network}'s" if (network := observation.network_of(seinode)) else "the SeiNode's"
+    field = f"{owner} spec.sidecar.image" + ("" if wanted else ", or the controller's default,")
+    return ImageChoice(image, (f"before the release, {field} must be {image}",))
 
 
 def pending_changes(observed: NodeObservation, plan: Plan) -> transforms.PendingChanges:
-    """Give what the cutover would still change on a node; raises ``shapes.NotWired`` for another kind of pod."""
+    """Return what the cutover would still change; raises ``shapes.NotASeiNodePod`` for another kind of pod."""
     assert observed.seinode is not None and observed.statefulset is not None
     template = observed.statefulset["spec"]["template"]["spec"]
     image = choose_image(observed.seinode, shapes.read(template, plan.parameters).image, plan.parameters).image
@@ -61,32 +61,34 @@ def pending_changes(observed: NodeObservation, plan: Plan) -> transforms.Pending
 
 
 def blockers(observed: NodeObservation, plan: Plan, *, accepted: AcceptedFindings) -> list[Blocker]:
-    """List everything that stands in the way of a node that has not begun to move."""
+    """Return all blockers of a node whose cutover has not started."""
     if (absent := _check_existence(observed)) is not None:
         return [absent]
     found = [blocker for check in _CHECKS for blocker in check(observed, plan)]
-    judged = observed.access_review
-    if judged is None:
-        unjudged = Blocker("policy-kind-unsupported", "who can reach its pod was not looked at", "run it again")
-        return found if accepted.accepts(FindingSeverity.UNKNOWN) else [*found, unjudged]
-    against = judged.unaccepted(accepted)
-    consumers = (each for each in judged.consumers if each.severity is FindingSeverity.ERROR)
-    return [*found, *(Blocker(each.code, each.text, each.remedy) for each in (*against, *consumers))]
+    review = observed.access_review
+    if review is None:
+        unreviewed = Blocker("policy-kind-unsupported", "access to the pod was not reviewed", "rerun the command")
+        return found if accepted.accepts(FindingSeverity.UNKNOWN) else [*found, unreviewed]
+    unaccepted = review.unaccepted(accepted)
+    consumers = (finding for finding in review.consumers if finding.severity is FindingSeverity.ERROR)
+    return [*found, *(Blocker(finding.code, finding.text, finding.remedy) for finding in (*unaccepted, *consumers))]
 
 
 def _check_existence(observed: NodeObservation) -> Blocker | None:
     if observed.seinode is None:
-        return Blocker("seinode-not-found", "there is no such SeiNode", "check the namespace and the name")
+        return Blocker("seinode-not-found", "the SeiNode does not exist", "check the namespace and the name")
     if observed.statefulset is None:
-        return Blocker("statefulset-not-found", "its StatefulSet does not exist", "let the controller create it first")
+        return Blocker(
+            "statefulset-not-found", "the StatefulSet does not exist", "wait until the controller has created it"
+        )
     if not observation.owned_by(observed.statefulset, observed.seinode):
         return Blocker(
             "statefulset-not-owned",
-            "its StatefulSet is not owned by this SeiNode",
-            "find out who made it: kubectl get statefulset -o yaml",
+            "the StatefulSet is not owned by this SeiNode",
+            "find its creator: kubectl get statefulset -o yaml",
         )
     if observed.service is None:
-        return Blocker("service-not-found", "its Service does not exist", "let the controller create it first")
+        return Blocker("service-not-found", "the Service does not exist", "wait for the controller to create it")
     return None
 
 
@@ -94,58 +96,64 @@ def _check_lifecycle(observed: NodeObservation, plan: Plan) -> Iterator[Blocker]
     assert observed.seinode is not None
     spec, status, meta = (observed.seinode.get(key, {}) for key in ("spec", "status", "metadata"))
     if "deletionTimestamp" in meta:
-        yield Blocker("being-deleted", "the SeiNode is being deleted", "leave it alone")
+        yield Blocker("being-deleted", "the SeiNode is being deleted", "exclude the node")
     if spec.get("paused"):
-        yield Blocker("paused", "spec.paused is true", "unpause it, or leave it out")
+        yield Blocker("paused", "spec.paused is true", "unpause the node, or exclude it")
     if status.get("phase") != "Running":
-        yield Blocker("phase", f"its phase is {status.get('phase') or 'unknown'}", "wait for Running, or repair it")
+        yield Blocker(
+            "phase",
+            f"phase is {status.get('phase') or 'unknown'}, expected Running",
+            "wait for Running, or repair the node",
+        )
     if status.get("plan", {}).get("phase") == "Active" or (
         observation.condition(observed.seinode, "NodeUpdateInProgress").get("status") == "True"
     ):
-        yield Blocker("plan-in-progress", "the controller is carrying out a plan on it", "wait until it has ended")
+        yield Blocker("plan-in-progress", "the controller is executing a plan on the node", "wait until it finishes")
     if status.get("currentImage") and spec.get("image") != status["currentImage"]:
         yield Blocker(
             "image-drift",
-            f"spec.image is {spec.get('image')}, and {status['currentImage']} runs",
+            f"spec.image is {spec.get('image')}, but the node runs {status['currentImage']}",
             "wait until the controller has updated the node",
         )
     if observation.mode_of(observed.seinode) is None:
-        yield Blocker("unknown-mode", "its spec carries no mode that is known", "update seimigrate, or leave it out")
+        yield Blocker("unknown-mode", "the spec has no known mode", "update seimigrate, or exclude the node")
 
 
 def _check_open_work(observed: NodeObservation, plan: Plan) -> Iterator[Blocker]:
     assert observed.seinode is not None
     name = observed.seinode["metadata"]["name"]
     for task in open_work(observed.related.workflows, name):
-        yield Blocker("workflow", f"SeiNodeTaskWorkflow {task} is at work on it", "wait until it has ended")
+        yield Blocker("workflow", f"SeiNodeTaskWorkflow {task} is running on the node", "wait until it finishes")
     if observed.seinode.get("status", {}).get("adoptedWorkflow"):
-        yield Blocker("workflow", "a SeiNodeTaskWorkflow is at work on it", "wait until it has ended")
+        yield Blocker("workflow", "a SeiNodeTaskWorkflow is running on the node", "wait until it finishes")
     for task in open_work(observed.related.tasks, name):
-        yield Blocker("task", f"SeiNodeTask {task} is open", "wait until it has ended, or delete it")
+        yield Blocker("task", f"SeiNodeTask {task} is not finished", "wait until it finishes, or delete it")
 
 
 def open_work(objects: tuple[Object, ...], name: str) -> Iterator[str]:
-    """Give the names of the tasks or workflows that target a node and have not ended."""
-    for each in objects:
-        target = each.get("spec", {}).get("target", {}).get("nodeRef", {}).get("name")
-        if target == name and each.get("status", {}).get("phase") not in ("Complete", "Failed"):
-            yield each["metadata"]["name"]
+    """Yield the names of the unfinished tasks or workflows that target a node."""
+    for obj in objects:
+        target = obj.get("spec", {}).get("target", {}).get("nodeRef", {}).get("name")
+        if target == name and obj.get("status", {}).get("phase") not in ("Complete", "Failed"):
+            yield obj["metadata"]["name"]
 
 
 def _check_pod(observed: NodeObservation, plan: Plan) -> Iterator[Blocker]:
     assert observed.statefulset is not None
     spec = observed.statefulset["spec"]
     if spec.get("replicas", 1) != 1:
-        yield Blocker("replicas", f"its StatefulSet has {spec['replicas']} replicas", "scale it to 1")
+        yield Blocker("replicas", f"the StatefulSet has {spec['replicas']} replicas, expected 1", "scale it to 1")
     if spec["template"]["spec"].get("hostNetwork"):
-        yield Blocker("host-network", "its pod is on the host's network", "leave it out: ports would collide there")
+        yield Blocker("host-network", "the pod is on the host's network, where ports would collide", "exclude the node")
     if not observation.is_ready(observed.pod):
-        yield Blocker("not-ready", "its pod is not Ready", "repair it first, or wait")
+        yield Blocker("not-ready", "the pod is not Ready", "wait, or repair the node")
     elif observation.condition(observed.seinode, "SidecarReady").get("status") == "False":
-        yield Blocker("not-ready", "the controller says that its sidecar is not ready", "repair it first, or wait")
+        yield Blocker("not-ready", "the controller reports the sidecar as not ready", "wait, or repair the node")
     if observed.related.kube_node is not None and observed.related.kube_node.get("spec", {}).get("unschedulable"):
         name = observed.related.kube_node["metadata"]["name"]
-        yield Blocker("cordoned", f"Kubernetes node {name} is cordoned: a new pod may fit nowhere", "uncordon it first")
+        yield Blocker(
+            "cordoned", f"Kubernetes node {name} is cordoned; a new pod may not be scheduled", "uncordon it first"
+        )
     for budget in observed.related.budgets:
         yield from _check_budget(budget, observed)
 
@@ -160,12 +168,12 @@ def _check_budget(budget: Object, observed: NodeObservation) -> Iterator[Blocker
         yield Blocker(
             "disruption-budget",
             f"PodDisruptionBudget {name} never allows an eviction ({desired} of {expected} pods must be healthy)",
-            "change the budget, or leave the node out",
+            "change the budget, or exclude the node",
         )
 
 
 def selects(budget: Object, pod: Object | None) -> bool:
-    """Tell whether a disruption budget's selector matches a pod; an empty selector matches every pod (policy/v1)."""
+    """Return whether a budget's selector matches a pod; an empty selector matches every pod (policy/v1)."""
     if pod is None:
         return False
     selector = budget.get("spec", {}).get("selector")
@@ -185,12 +193,12 @@ def _check_listeners(observed: NodeObservation, plan: Plan) -> Iterator[Blocker]
     if image_choice.image is None:
         yield Blocker(
             "sidecar-not-accepted",
-            f"sidecar {wiring.image} does not split its listeners, and the plan names none to run",
-            "name the image: --set sidecars.supported=[...] --set sidecars.image=...",
+            f"sidecar {wiring.image} does not split its listeners, and the plan names no image that does",
+            "name an image: --set sidecars.supported=[...] --set sidecars.image=...",
         )
         return
     for problem in ahead.problems:
-        yield Blocker("unexpected-shape", problem, "put it right by hand, or leave the node out")
+        yield Blocker("unexpected-shape", problem, "fix it manually, or exclude the node")
     if not ahead.problems:
         yield from _check_final_template(observed, ahead, plan)
 
@@ -199,11 +207,11 @@ def _check_final_template(observed: NodeObservation, ahead: transforms.PendingCh
     assert observed.statefulset is not None
     writes = transforms.batches(observed.statefulset, ahead.changes, plan.parameters, merged=True)
     statefulset = observed.statefulset
-    for _, made in writes:
-        mine = [change for change in made if change.kind == transforms.STATEFUL_SET]
-        statefulset = changing.apply(statefulset, mine)
+    for _, batch in writes:
+        template_changes = [change for change in batch if change.kind == transforms.STATEFUL_SET]
+        statefulset = changing.apply(statefulset, template_changes)
     for obstacle in transforms.start_blockers(statefulset, plan.parameters):
-        yield Blocker("could-not-start", f"at the end, {obstacle}", "move or remove it by hand first")
+        yield Blocker("could-not-start", f"in the final template, {obstacle}", "move or remove it manually first")
 
 
 _CHECKS: tuple[Callable[[NodeObservation, Plan], Iterator[Blocker]], ...] = (
@@ -215,7 +223,7 @@ _CHECKS: tuple[Callable[[NodeObservation, Plan], Iterator[Blocker]], ...] = (
 
 
 def open_tasks(tasks: list[dict[str, object]]) -> str:
-    """Name the sidecar task that is in progress, empty if none is."""
+    """Return the sidecar task that is in progress, empty if none is."""
     for task in tasks:
         if str(task.get("status", "")).lower() in ACTIVE_PHASES:
             return f"{task.get('type')} ({task.get('id')})"
@@ -223,10 +231,10 @@ def open_tasks(tasks: list[dict[str, object]]) -> str:
 
 
 def conflicting_task(tasks: list[dict[str, object]]) -> str:
-    """Say what speaks against marking a node ready, empty if nothing does.
+    """Return why a node must not be marked ready, empty if nothing conflicts.
 
-    ``tasks`` are the newest 100, newest first. mark-not-ready purges the records of mark-ready, so that their
-    absence is somebody's intent, too (upstream facts).
+    ``tasks`` are the newest 100, newest first. mark-not-ready purges the records of mark-ready, so a missing record may
+    mean that a client wants the node to be unready (upstream facts).
     """
     for task in tasks:
         if task.get("type") in DISRUPTIVE_TASKS and str(task.get("status", "")).lower() in ACTIVE_PHASES:
@@ -237,4 +245,4 @@ def conflicting_task(tasks: list[dict[str, object]]) -> str:
             return ""
         if kind in DISRUPTIVE_TASKS:
             return f"sidecar task {kind} ({status or 'unknown'}) is newer than the last completed mark-ready"
-    return "the sidecar remembers no completed mark-ready: somebody may have marked it not ready"
+    return "the sidecar has no record of a completed mark-ready: a client may have marked the node not ready"

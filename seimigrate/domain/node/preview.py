@@ -1,4 +1,4 @@
-"""What the cutover would do to a node: the plan's line for it, before anything is touched."""
+"""The preview of a node's cutover, before anything is changed."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _GITOPS = {
 
 @dataclass(frozen=True, slots=True)
 class NodePlan:
-    """One node's line in a plan; shapes are ``None`` where there is nothing that could be read.
+    """The plan of one node; shapes are ``None`` if the object is missing or unreadable.
 
-    ``fields`` is its fingerprint, on which a saved plan depends.
+    ``fields`` is the fingerprint on which a saved plan depends.
     """
 
     namespace: str
@@ -45,19 +45,19 @@ class NodePlan:
 
     @property
     def done(self) -> bool:
-        """Tell whether nothing is left to change, in the template or by a restart."""
+        """Return whether no change and no restart is left."""
         return not self.changes and not self.restarts and self.template is Shape.ENFORCED
 
 
 def plan_node(
     observed: NodeObservation, plan: Plan, strategy: Strategy, record: Record | None, *, accepted: AcceptedFindings
 ) -> NodePlan:
-    """Say what the cutover would do to a node; ``view.seinode`` is there."""
+    """Return the plan of a node; ``observed.seinode`` must not be ``None``."""
     node = observed.seinode
     assert node is not None
-    made, restarts = _changes_and_restarts(observed, plan, strategy)
+    pending, restarts = _changes_and_restarts(observed, plan, strategy)
     template = _shape(observed.statefulset, plan.parameters)
-    finished = not made and not restarts and template is Shape.ENFORCED
+    finished = not pending and not restarts and template is Shape.ENFORCED
     found = [] if finished else preflight.blockers(observed, plan, accepted=accepted)
     mode = observation.mode_of(node)
     return NodePlan(
@@ -67,17 +67,17 @@ def plan_node(
         chain=node["spec"].get("chainId", ""),
         template=template,
         pod=shapes.shape_of(observed.pod["spec"], plan.parameters) if observed.pod else None,
-        stage=_stage(record, made, finished=finished),
+        stage=_stage(record, pending, finished=finished),
         restarts=restarts,
-        changes=made,
+        changes=pending,
         blockers=tuple(found),
         warnings=_warnings(observed, plan, accepted),
-        fields=fingerprints.fingerprint(observed, made),
+        fields=fingerprints.fingerprint(observed, pending),
     )
 
 
 def changes(observed: NodeObservation, plan: Plan) -> tuple[Change, ...]:
-    """Give what the cutover would still change on a node; nothing where its pod is no SeiNode's."""
+    """Return what the cutover would still change on a node; nothing if its pod is not a SeiNode's."""
     return _changes_and_restarts(observed, plan, Strategy.STAGED)[0]
 
 
@@ -95,8 +95,8 @@ def _changes_and_restarts(view: NodeObservation, plan: Plan, strategy: Strategy)
     written = {stage for stage, batch in writes if any(c.kind == transforms.STATEFUL_SET for c in batch)}
     if merged:
         return ahead.changes, int(bool(written) or not current)
-    first = not current or bool(written - {StageName.ENFORCE})
-    return ahead.changes, first + (StageName.ENFORCE in written)
+    first_restart = not current or bool(written - {StageName.ENFORCE})
+    return ahead.changes, first_restart + (StageName.ENFORCE in written)
 
 
 def _shape(statefulset: Object | None, parameters: Parameters) -> Shape | None:
@@ -122,13 +122,13 @@ def _warnings(observed: NodeObservation, plan: Plan, accepted: AcceptedFindings)
         except shapes.NotASeiNodePod:
             pass
     if observed.access_review is not None:
-        refused = observed.access_review.unaccepted(accepted)
+        unaccepted = observed.access_review.unaccepted(accepted)
         found += [
-            f"accepted: {finding.text}" for finding in observed.access_review.unaccepted() if finding not in refused
+            f"accepted: {finding.text}" for finding in observed.access_review.unaccepted() if finding not in unaccepted
         ]
-        everything = (*observed.access_review.policy, *observed.access_review.consumers)
-        found += [finding.text for finding in everything if finding.severity is FindingSeverity.WARNING]
+        findings = (*observed.access_review.policy, *observed.access_review.consumers)
+        found += [finding.text for finding in findings if finding.severity is FindingSeverity.WARNING]
     marks = {**observation.labels(node), **(node["metadata"].get("annotations") or {})}
     for tool in sorted({tool for mark, tool in _GITOPS.items() if mark in marks}):
-        found.append(f"{tool} manages this SeiNode: change its image there, or it is changed back")
+        found.append(f"{tool} manages this SeiNode: change the image in its source, or {tool} reverts it")
     return tuple(found)

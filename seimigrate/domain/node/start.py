@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from seimigrate.domain.findings import AcceptedFindings
 from seimigrate.domain.kube.changes import State
 from seimigrate.domain.kube.kinds import Object
 from seimigrate.domain.node import observation, preflight, transforms
 from seimigrate.domain.node.observation import NodeObservation
 from seimigrate.domain.node.record import Direction, Outcome, Record
+from seimigrate.domain.node.run_spec import RunSpec
 from seimigrate.domain.plan.plan import Plan, StageName, Strategy
 from seimigrate.domain.plan.rollback_steps import RollbackRunbooks, StepName
-
-
-@dataclass(frozen=True, slots=True)
-class StartOptions:
-    """What the person at the command line decided for this run.
-
-    ``ways`` are the ways back that the runbooks bind, or the one that was chosen by its page; ``passed`` are the
-    numbers of its steps that were left out.
-    """
-
-    run: str
-    strategy: Strategy
-    runbooks: RollbackRunbooks
-    target_stage: StageName = StageName.RELEASE
-    holds: bool = True
-    accepted_findings: AcceptedFindings = AcceptedFindings.NOTHING
-    overwrite: bool = False
-    completed_steps: tuple[int, ...] = ()
 
 
 class PlanMismatch(Exception):  # noqa: N818 - reads as what it says
@@ -37,7 +19,7 @@ class PlanMismatch(Exception):  # noqa: N818 - reads as what it says
 
 
 def start(
-    observed: NodeObservation, plan: Plan, options: StartOptions, now: float, previous: Record | None = None
+    observed: NodeObservation, plan: Plan, spec: RunSpec, run: str, now: float, previous: Record | None = None
 ) -> Record:
     """Give the record of a node that sets out; what an earlier way changed, and is still there, is not forgotten."""
     node, statefulset = _require_objects(observed)
@@ -50,20 +32,20 @@ def start(
         uid=node["metadata"]["uid"],
         statefulset_uid=statefulset["metadata"]["uid"],
         seid_image=node["spec"].get("image", ""),
-        run=options.run,
+        run=run,
         plan=plan.digest,
         # A node by itself is its own canary.
-        strategy=Strategy.STAGED if options.strategy is Strategy.MIXED else options.strategy,
+        strategy=Strategy.STAGED if spec.strategy is Strategy.MIXED else spec.strategy,
         since=now,
-        target_stage=options.target_stage,
-        holds=options.holds,
+        target_stage=spec.target_stage,
+        holds=spec.holds,
         held_before=observation.hold_of(statefulset) is not None,
-        accepted_findings=options.accepted_findings,
-        overwrite=options.overwrite,
+        accepted_findings=spec.accepted_findings,
+        overwrite=spec.overwrite,
         was_ready=previous is not None and previous.was_ready,
         changes=changes,
         modified=bool(changes),
-        rollback_runbooks=options.runbooks,
+        rollback_runbooks=spec.runbooks,
     )
 
 
@@ -74,7 +56,7 @@ def current_record(record: Record | None, observed: NodeObservation) -> Record |
     return None if another else record
 
 
-def resume(record: Record, observed: NodeObservation, plan: Plan, options: StartOptions, now: float) -> Record:
+def resume(record: Record, observed: NodeObservation, plan: Plan, spec: RunSpec, run: str, now: float) -> Record:
     """Give the record with which a run carries on: forwards, unless it says failed, then back.
 
     Raises ``AnotherPlan`` for a node that is on its way forwards by another plan.
@@ -82,16 +64,16 @@ def resume(record: Record, observed: NodeObservation, plan: Plan, options: Start
     if record.unfinished:
         if record.plan != plan.digest and record.direction is Direction.FORWARD:
             raise PlanMismatch(record.key)
-        return _taken_over(record, options, now)
+        return _taken_over(record, spec, run, now)
     complete = (
         record.outcome is Outcome.DONE_HELD
         and not preflight.pending_changes(observed, plan).changes
         and not _stale_reason(observed)
     )
-    if complete and options.target_stage is StageName.RELEASE:
-        adopted = _taken_over(record, options, now)
-        return replace(adopted, plan=plan.digest, stage=StageName.RELEASE, rollback_runbooks=options.runbooks)
-    return start(observed, plan, options, now, previous=record)
+    if complete and spec.target_stage is StageName.RELEASE:
+        adopted = _taken_over(record, spec, run, now)
+        return replace(adopted, plan=plan.digest, stage=StageName.RELEASE, rollback_runbooks=spec.runbooks)
+    return start(observed, plan, spec, run, now, previous=record)
 
 
 def _stale_reason(observed: NodeObservation) -> bool:
@@ -103,14 +85,14 @@ def _stale_reason(observed: NodeObservation) -> bool:
     return observed.pod is not None and not current
 
 
-def _taken_over(record: Record, options: StartOptions, now: float) -> Record:
+def _taken_over(record: Record, spec: RunSpec, run: str, now: float) -> Record:
     """Make a record this run's own; what the controller said counts on after a crash, but not after an end."""
     ended = record.outcome is not None
     return replace(
-        record.owned_by(options.run),
-        accepted_findings=record.accepted_findings.union(options.accepted_findings),
-        overwrite=record.overwrite or options.overwrite,
-        rollback_runbooks=record.rollback_runbooks or options.runbooks,
+        record.owned_by(run),
+        accepted_findings=record.accepted_findings.union(spec.accepted_findings),
+        overwrite=record.overwrite or spec.overwrite,
+        rollback_runbooks=record.rollback_runbooks or spec.runbooks,
         outcome=None,
         reason="",
         disagreement="" if ended else record.disagreement,
@@ -121,7 +103,7 @@ def _taken_over(record: Record, options: StartOptions, now: float) -> Record:
 
 
 def start_rollback(
-    record: Record, observed: NodeObservation, options: StartOptions, to: StageName | None, now: float
+    record: Record, observed: NodeObservation, spec: RunSpec, run: str, to: StageName | None, now: float
 ) -> Record:
     """Give the record of a node that a person brings back, to the end of a stage or all the way.
 
@@ -129,8 +111,8 @@ def start_rollback(
     runbook asks a person is answered. A way back that is under way goes on by the steps that the journal holds.
     """
     node, statefulset = _require_objects(observed)
-    goes_on = _continues_rollback(record, options.runbooks) and record.rollback_to == to and not options.completed_steps
-    adopted = replace(_taken_over(record, options, now), seid_image=node["spec"].get("image", ""), confirmed=True)
+    goes_on = _continues_rollback(record, spec.runbooks) and record.rollback_to == to and not spec.completed_steps
+    adopted = replace(_taken_over(record, spec, run, now), seid_image=node["spec"].get("image", ""), confirmed=True)
     if goes_on and record.outcome is None:
         return adopted
     return replace(
@@ -147,8 +129,8 @@ def start_rollback(
         intent=record.undo_agreement_probe or (record.intent if record.unfinished else None),
         agreement_probe=None,
         stage=_stage_to_roll_back(record),
-        rollback_runbooks=adopted.rollback_runbooks if goes_on else options.runbooks,
-        completed_steps=record.completed_steps if goes_on else options.completed_steps,
+        rollback_runbooks=adopted.rollback_runbooks if goes_on else spec.runbooks,
+        completed_steps=record.completed_steps if goes_on else spec.completed_steps,
     )
 
 
