@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from seimigrate.app import reporters
 from seimigrate.app.held_nodes import HeldNodeGuard
 from seimigrate.app.names import parse_namespaced_name
+from seimigrate.app.process import CommandProcess, Interrupted
 from seimigrate.app.selection import Selection
 from seimigrate.app.session import Session
-from seimigrate.cli.invocation import Interrupted, Invocation
-from seimigrate.cli.options import ControllerOptions, RunOptions
 from seimigrate.domain.kube.kinds import Kind
 from seimigrate.domain.node import observation
 from seimigrate.domain.node.observation import NodeObservation
@@ -39,6 +38,7 @@ from seimigrate.render.reports import ResultRow
 class RunRequest:
     """A run to execute: the spec that the run's record keeps, the plan, the nodes, and the work on them.
 
+    The lock expires ``lease_duration`` seconds after its last renewal. ``metrics_port`` (0: any) serves metrics.
     ``stale_blockers`` returns why a node that is about to start differs from the saved plan.
     """
 
@@ -46,6 +46,8 @@ class RunRequest:
     plan: Plan
     selection: Selection
     work: Callable[[Run], list[Result]]
+    lease_duration: float
+    metrics_port: int | None = None
     stale_blockers: Callable[[str, NodeObservation, Record | None], tuple[Blocker, ...]] = (
         lambda key, observed, record: ()
     )
@@ -69,21 +71,19 @@ class NoPods:
         raise AssertionError("a hold calls no pod")
 
 
-def accounts_of(session: Session, controller: ControllerOptions) -> list[str]:
+def accounts_of(session: Session, given: str | None) -> list[str]:
     """Return the controller's accounts; raises ``SeimigrateError`` if none is found, ``UsageError`` for a bad name."""
-    given = controller.controller_account
     if given is not None:
         parse_namespaced_name("--controller-account", given)
     return find_accounts(session.cluster.list(Kind.DEPLOYMENT), given)
 
 
 def execute_run(
-    invocation: Invocation,
+    process: CommandProcess,
     session: Session,
     request: RunRequest,
     accounts: list[str],
     pod_client: PodClient,
-    run_options: RunOptions,
     on_finished: Callable[[RunResult, HeldNodeGuard], None] | None = None,
     held_lock: Lock | None = None,
 ) -> RunResult:
@@ -99,11 +99,9 @@ def execute_run(
     http_client = session.http_client()
     gate_client.check_tokens(request.plan.gates if spec.with_gates else (), http_client)
     with (
-        nullcontext(held_lock)
-        if held_lock is not None
-        else session.lock(who, run_options.lease_duration, on_wait) as lock
+        nullcontext(held_lock) if held_lock is not None else session.lock(who, request.lease_duration, on_wait) as lock
     ):
-        invocation.may_have_written = True
+        process.may_have_written = True
         with session.cache(request.selection.namespaces) as cache:
             ports = Ports(session.cluster, cache, pod_client, lock, session.clock)
             hold = HoldManager(session.cluster, cache, accounts) if spec.holds else NoHold()
@@ -116,11 +114,11 @@ def execute_run(
                 lambda key: not any(run.has_in_flight(key) for run in runs),
             )
             dispatcher = reporters.make_dispatcher(
-                invocation, session.clock, log, lock.token, reporters.make_event_recorder(session, who, log)
+                process, session.clock, log, lock.token, reporters.make_event_recorder(session, who, log)
             )
             about = {"run": lock.token, "command": spec.command, "plan": request.plan.digest}
             with (
-                reporters.report_run(invocation, dispatcher, session.clock, log, run_options.metrics_port, about),
+                reporters.report_run(process, dispatcher, session.clock, log, request.metrics_port, about),
                 session.executor() as executor,
             ):
                 services = RunServices(
@@ -133,7 +131,7 @@ def execute_run(
                 run = Run(ports, request.plan, hold, spec, who, dispatcher, services)
                 runs.append(run)
                 run.start()
-                with invocation.graceful_stop(run.request_stop):
+                with process.graceful_stop(run.request_stop):
                     results = request.work(run)
             if run.stopping:
                 raise Interrupted

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 
 from seimigrate.app import reporters
+from seimigrate.app.process import CommandProcess
 from seimigrate.app.selection import Selection
 from seimigrate.app.session import Session
-from seimigrate.cli.invocation import Invocation
 from seimigrate.domain.fleet.actions import FleetWait
 from seimigrate.domain.fleet.campaign import Campaign
 from seimigrate.domain.fleet.observation import FleetObservation
@@ -34,7 +34,7 @@ POLL_INTERVAL = 1.0
 """Seconds between two looks at the journals."""
 
 
-def follow(invocation: Invocation, session: Session, selection: Selection, plan: Plan) -> None:
+def follow(process: CommandProcess, session: Session, selection: Selection, plan: Plan) -> None:
     """Show the live run until it ends; where none lives, there is nothing to follow.
 
     Where a Job's run ends with nodes left to move, its pod was lost: the next pod's run is waited for, and followed.
@@ -47,20 +47,20 @@ def follow(invocation: Invocation, session: Session, selection: Selection, plan:
     if run is None:
         log.info("no run lives")
     while run is not None:
-        _show(invocation, session, selection, plan, monitor, run)
+        _show(process, session, selection, plan, monitor, run)
         run = _wait_for_next_run(session, monitor, log.info)
 
 
 def _show(
-    invocation: Invocation, session: Session, selection: Selection, plan: Plan, monitor: LeaseMonitor, run: RunRecord
+    process: CommandProcess, session: Session, selection: Selection, plan: Plan, monitor: LeaseMonitor, run: RunRecord
 ) -> None:
     import structlog
 
-    tell = reporters.make_dispatcher(invocation, session.clock, structlog.get_logger(), run.run)
+    tell = reporters.make_dispatcher(process, session.clock, structlog.get_logger(), run.run)
     title = f"{run.spec.command} {run.run} of {run.holder}"
     with (
         session.cache(selection.namespaces) as cache,
-        reporters.live_view(invocation, lambda: tell.progress, session.clock, title),
+        reporters.live_view(process, lambda: tell.progress, session.clock, title),
     ):
         follower = Follower(session, cache, selection, plan, tell)
         while monitor.is_alive() and leases.token(monitor.lease) == run.run:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from seimigrate.cli.invocation import Interrupted
+from seimigrate.app.process import Interrupted
 from seimigrate.domain.kube import leases
 from seimigrate.domain.kube.kinds import SYSTEM_NAMESPACE, Kind
 from seimigrate.domain.node import observation

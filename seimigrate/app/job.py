@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from seimigrate.app.execute import holder
 from seimigrate.app.session import Session
-from seimigrate.cli.invocation import exit_with
-from seimigrate.cli.options import RunOptions
 from seimigrate.engine.errors import LockHeld, Unreachable
 from seimigrate.engine.ports import Lock
 from seimigrate.engine.run_store import RunJournal
@@ -18,6 +16,14 @@ from seimigrate.render.event_log import Log
 
 RETRY_INTERVAL = 5.0
 """Seconds between two tries to take the lock."""
+
+
+class AlreadyFinished(Exception):  # noqa: N818 - not an error
+    """Another pod of the Job finished the run; ``code`` is the exit code of that run."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"finished with exit code {code}")
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class JobLock:
 
 
 @contextmanager
-def job_lock(session: Session, run_options: RunOptions, job: str) -> Iterator[JobLock]:
+def job_lock(session: Session, lease_duration: float, job: str) -> Iterator[JobLock]:
     """Hold the lock for a pod of a Job, once it is free, however long that takes; who is of no Job takes it later.
 
     Where the Job's run has come to its end meanwhile, it leaves with the exit code of that.
@@ -41,16 +47,16 @@ def job_lock(session: Session, run_options: RunOptions, job: str) -> Iterator[Jo
 
     log = structlog.get_logger()
     with ExitStack() as stack:
-        lock = _wait_for(stack, session, run_options, log)
+        lock = _wait_for(stack, session, lease_duration, log)
         last = RunJournal(session.cluster).load()
         goes_on = last is not None and last.is_of(job)
         if last is not None and goes_on and last.exit_code is not None:
             log.info(f"{last.holder} has brought this Job's run to its end, with exit code {last.exit_code}")
-            exit_with(last.exit_code)
+            raise AlreadyFinished(last.exit_code)
         yield JobLock(lock, goes_on)
 
 
-def _wait_for(stack: ExitStack, session: Session, run_options: RunOptions, log: Log) -> Lock:
+def _wait_for(stack: ExitStack, session: Session, lease_duration: float, log: Log) -> Lock:
     """Take the lock; say once whom it waits for, and outlast an API server that does not answer."""
     told = ""
 
@@ -63,7 +69,7 @@ def _wait_for(stack: ExitStack, session: Session, run_options: RunOptions, log: 
 
     while True:
         try:
-            return stack.enter_context(session.lock(holder(), run_options.lease_duration, waits))
+            return stack.enter_context(session.lock(holder(), lease_duration, waits))
         except LockHeld:
             pass
         except Unreachable as error:

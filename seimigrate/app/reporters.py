@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+from seimigrate.app.process import CommandProcess
 from seimigrate.app.session import Session
-from seimigrate.cli.invocation import Invocation
 from seimigrate.domain.fleet.progress import Progress
 from seimigrate.engine.event_dispatcher import EventDispatcher, EventListener
 from seimigrate.engine.kube_events import Recorder
@@ -17,28 +17,23 @@ from seimigrate.render.event_log import Log, LogListener
 from seimigrate.render.json_stream import JsonStreamListener
 
 
-def on_terminal(invocation: Invocation) -> bool:
+def on_terminal(process: CommandProcess) -> bool:
     """Tell whether there is a terminal on which a tree can be redrawn; who debugs reads lines."""
-    return (
-        not invocation.json
-        and not invocation.verbose
-        and sys.stderr.isatty()
-        and os.environ.get("TERM", "dumb") != "dumb"
-    )
+    return not process.json and not process.verbose and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def make_dispatcher(invocation: Invocation, clock: Clock, log: Log, run: str, *more: EventListener) -> EventDispatcher:
+def make_dispatcher(process: CommandProcess, clock: Clock, log: Log, run: str, *more: EventListener) -> EventDispatcher:
     """Give who tells of a run: to the log, and with JSON to stdout; and to ``more``."""
-    told: list[EventListener] = [LogListener(log, quiet=on_terminal(invocation))]
-    if invocation.json:
-        told.append(JsonStreamListener(clock.now, run, verbose=invocation.verbose))
+    told: list[EventListener] = [LogListener(log, quiet=on_terminal(process))]
+    if process.json:
+        told.append(JsonStreamListener(clock.now, run, verbose=process.verbose))
     return EventDispatcher(clock, *told, *more)
 
 
 @contextmanager
-def live_view(invocation: Invocation, progress: Callable[[], Progress], clock: Clock, title: str) -> Iterator[None]:
+def live_view(process: CommandProcess, progress: Callable[[], Progress], clock: Clock, title: str) -> Iterator[None]:
     """Redraw a tree meanwhile, where there is a terminal; log lines appear above it."""
-    if not on_terminal(invocation):
+    if not on_terminal(process):
         yield
         return
     from seimigrate.render.live import live
@@ -60,7 +55,7 @@ def make_event_recorder(session: Session, who: str, log: Log) -> Recorder:
 
 @contextmanager
 def report_run(
-    invocation: Invocation, tell: EventDispatcher, clock: Clock, log: Log, port: int | None, about: Mapping[str, str]
+    process: CommandProcess, tell: EventDispatcher, clock: Clock, log: Log, port: int | None, about: Mapping[str, str]
 ) -> Iterator[None]:
     """Show a run meanwhile, and serve its metrics if a port was named; raises ``UsageError`` if that is taken.
 
@@ -72,5 +67,5 @@ def report_run(
 
             found = stack.enter_context(serve_metrics(port, RunMetrics(lambda: tell.progress, clock.now, about)))
             log.info(f"metrics: http://{ADDRESS}:{found}/metrics")
-        stack.enter_context(live_view(invocation, lambda: tell.progress, clock, f"{about['command']} {about['run']}"))
+        stack.enter_context(live_view(process, lambda: tell.progress, clock, f"{about['command']} {about['run']}"))
         yield

@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-class Interrupted(BaseException):
-    """A person, or whatever ends processes, asked this one to stop."""
-
-
 @dataclass
 class Invocation:
     """One call of the program; ``acting`` tells whether it may have changed anything yet.

@@ -17,6 +17,7 @@ import typer
 
 from seimigrate import __version__
 from seimigrate.app.exit_codes import Exit
+from seimigrate.app.process import Interrupted
 from seimigrate.app.session import OpenSession, connect_session
 from seimigrate.cli.commands import control
 from seimigrate.cli.commands.cutover import apply, hold, rollback
@@ -28,7 +29,7 @@ from seimigrate.cli.commands.status import status
 from seimigrate.cli.commands.unlock import unlock
 from seimigrate.cli.commands.verify import verify
 from seimigrate.cli.completion import completion, prepare
-from seimigrate.cli.invocation import Interrupted, Invocation
+from seimigrate.cli.invocation import Invocation
 from seimigrate.cli.option_groups import expand_groups
 from seimigrate.engine.errors import ApiError, LockHeld, SeimigrateError, UsageError
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from seimigrate.cli.invocation import Interrupted
+from seimigrate.app.process import Interrupted
 from seimigrate.domain.kube.kinds import SYSTEM_NAMESPACE, Kind
 from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.world import World

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from seimigrate.cli.invocation import Interrupted
+from seimigrate.app.process import Interrupted
 from seimigrate.domain.kube.kinds import Kind, Object
 from seimigrate.engine.errors import ApiError, Forbidden
 from seimigrate.simulation.world import World

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
@@ -21,11 +22,12 @@ from seimigrate.app.execute import NoPods, RunRequest, RunResult
 from seimigrate.app.exit_codes import Exit
 from seimigrate.app.fleet_plan import FleetPlan
 from seimigrate.app.held_nodes import HeldNodeGuard
-from seimigrate.app.job import job_lock
+from seimigrate.app.job import AlreadyFinished, job_lock
 from seimigrate.app.names import parse_namespaced_name
+from seimigrate.app.process import Interrupted
 from seimigrate.app.session import Session
 from seimigrate.app.snapshot import ClusterSnapshot, require_unowned_fields
-from seimigrate.cli.invocation import Interrupted, Invocation, exit_with, invocation_of
+from seimigrate.cli.invocation import Invocation, exit_with, invocation_of
 from seimigrate.cli.options import (
     ApplyOptions,
     ConnectionOptions,
@@ -45,6 +47,8 @@ from seimigrate.engine import gate_client
 from seimigrate.engine.errors import UsageError
 from seimigrate.engine.journal import Journal
 from seimigrate.engine.permissions import RequiredPermissions
+from seimigrate.engine.results import Result
+from seimigrate.engine.run import Run
 from seimigrate.render import formatting, json_output, result_table
 from seimigrate.render.reports import RunReport
 
@@ -93,7 +97,7 @@ def apply(
     )
     digest = asked.saved.digest if job and asked.saved else ""
     again: list[arguments.ArgumentGroup] = [asked, controller, calling, run_options, connection]
-    with job_lock(session, run_options, digest) as job_state:
+    with _exit_if_finished(), job_lock(session, run_options.lease_duration, digest) as job_state:
         plan = asked.plan
         snapshot = ClusterSnapshot(session.cluster, nodes, plan, session.clock)
         if not job_state.resuming:  # else each node is checked when it is about to start, as in the pod before
@@ -102,7 +106,7 @@ def apply(
         preview = fleet_plan.plan_fleet(snapshot, asked.strategy, accepted=asked.accepted_findings, canary=canary)
         if hold is HoldMethod.NONE:
             require_unowned_fields(snapshot, preview.nodes)
-        accounts = execute.accounts_of(session, controller) if hold is HoldMethod.ADMISSION else []
+        accounts = execute.accounts_of(session, controller.controller_account) if hold is HoldMethod.ADMISSION else []
         pod_client = session.pods(parse_namespaced_name("--service-account", calling.service_account), required=True)
         rows = _confirmation_rows(session, preview, asked.strategy, hold)
         invocation.confirm(run_options.yes, f"Cut over by plan {plan.migration}:", rows)
@@ -122,7 +126,15 @@ def apply(
             with_gates=True,
         )
         waves = asked.saved.waves if asked.saved else None
-        request = RunRequest(spec, plan, nodes, lambda run: run.apply(nodes.keys, waves), asked.stale_blockers)
+        request = RunRequest(
+            spec,
+            plan,
+            nodes,
+            lambda run: run.apply(nodes.keys, waves),
+            run_options.lease_duration,
+            run_options.metrics_port,
+            asked.stale_blockers,
+        )
 
         def on_finished(result: RunResult, held_nodes: HeldNodeGuard) -> None:
             code = exit_codes.exit_of_apply(result.results)
@@ -133,11 +145,25 @@ def apply(
                 held_nodes.save_exit_code(code)
 
         result = execute.execute_run(
-            invocation, session, request, accounts, pod_client, run_options, on_finished, job_state.lock
+            invocation,
+            session,
+            request,
+            accounts,
+            pod_client,
+            on_finished,
+            job_state.lock,
         )
     if invocation.terminated:
         raise Interrupted  # while it guarded nodes left held: another guard has to, or this command again
     exit_with(exit_codes.exit_of_apply(result.results))
+
+
+@contextlib.contextmanager
+def _exit_if_finished() -> Iterator[None]:
+    try:
+        yield
+    except AlreadyFinished as finished:
+        exit_with(finished.code)
 
 
 def hold(
@@ -153,7 +179,7 @@ def hold(
     invocation, asked, session, nodes = prepare(
         ctx, lambda: apply_spec.read(target, file, ApplyOptions(), None), run_options, connection, output, [controller]
     )
-    accounts = execute.accounts_of(session, controller)
+    accounts = execute.accounts_of(session, controller.controller_account)
     rows = [
         ("cluster", session.server),
         ("nodes", _abbreviated(nodes)),
@@ -169,8 +195,8 @@ def hold(
         target_stage=StageName.HOLD,
         guards=False,
     )
-    request = RunRequest(spec, asked.plan, nodes, lambda run: run.hold(nodes.keys))
-    result = execute.execute_run(invocation, session, request, accounts, NoPods(), run_options)
+    request = new_request(spec, asked.plan, nodes, run_options, lambda run: run.hold(nodes.keys))
+    result = execute.execute_run(invocation, session, request, accounts, NoPods())
     code = exit_codes.exit_of_hold(result.results, result.held)
     finish(invocation, request, result, code, arguments.command_line("status", target, connection))
 
@@ -218,8 +244,17 @@ def rollback(
         rollback_to=to,
         overwrite=overwrite,
     )
-    request = RunRequest(spec, asked.plan, nodes, lambda run: run.rollback(nodes.keys))
-    roll_back(invocation, session, request, controller, calling, run_options, rows, ("status", [target, connection]))
+    request = new_request(spec, asked.plan, nodes, run_options, lambda run: run.rollback(nodes.keys))
+    roll_back(
+        invocation, session, request, controller, calling, run_options.yes, rows, ("status", [target, connection])
+    )
+
+
+def new_request(
+    spec: RunSpec, plan: Plan, nodes: selection.Selection, run_options: RunOptions, work: Callable[[Run], list[Result]]
+) -> RunRequest:
+    """Return the request of a run without a saved plan."""
+    return RunRequest(spec, plan, nodes, work, run_options.lease_duration, run_options.metrics_port)
 
 
 def roll_back(
@@ -228,19 +263,19 @@ def roll_back(
     request: RunRequest,
     controller: ControllerOptions,
     calling: SidecarAuthOptions,
-    run_options: RunOptions,
+    yes: bool,
     rows: list[tuple[str, str]],
     then: tuple[str, list[arguments.ArgumentGroup]],
 ) -> None:
     """Confirm and execute a rollback, print the result, and exit; ``then`` is the command to type after success."""
     spec, nodes = request.spec, request.selection
-    accounts = execute.accounts_of(session, controller)
+    accounts = execute.accounts_of(session, controller.controller_account)
     # A rollback must not wait for a token that it may never need.
     pod_client = session.pods(parse_namespaced_name("--service-account", calling.service_account), required=False)
     rows = [*rows, *prompts(session, request.plan, spec.runbooks, nodes)]
     heading = f"Roll back {formatting.pluralize(len(nodes.keys), 'node')}; pods restart where required:"
-    invocation.confirm(run_options.yes, heading, rows)
-    result = execute.execute_run(invocation, session, request, accounts, pod_client, run_options)
+    invocation.confirm(yes, heading, rows)
+    result = execute.execute_run(invocation, session, request, accounts, pod_client)
     code = exit_codes.exit_of_rollback(result.results, all_the_way=spec.rollback_to is None)
     command, groups = then
     if code not in (Exit.DONE, Exit.BLOCKED):

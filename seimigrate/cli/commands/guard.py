@@ -12,8 +12,9 @@ import typer
 from seimigrate.app import selection, snapshot
 from seimigrate.app.execute import holder
 from seimigrate.app.names import parse_namespaced_name
+from seimigrate.app.process import Interrupted
 from seimigrate.app.session import Session
-from seimigrate.cli.invocation import Interrupted, Invocation, invocation_of
+from seimigrate.cli.invocation import Invocation, invocation_of
 from seimigrate.cli.options import (
     DEFAULT_LEASE_DURATION,
     ConnectionOptions,

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from seimigrate.app import apply_spec, arguments, snapshot
-from seimigrate.app.execute import RunRequest
 from seimigrate.app.selection import Selection, select
 from seimigrate.app.session import Session
 from seimigrate.cli.commands import cutover
@@ -96,9 +95,9 @@ def run(
         namespaces=nodes.namespaces,
         completed_steps=left_out,
     )
-    request = RunRequest(spec, asked.plan, nodes, lambda run: run.rollback(nodes.keys))
+    request = cutover.new_request(spec, asked.plan, nodes, run_options, lambda run: run.rollback(nodes.keys))
     then_status: tuple[str, list[arguments.ArgumentGroup]] = ("status", [target, connection])
-    cutover.roll_back(invocation, session, request, controller, calling, run_options, rows, then_status)
+    cutover.roll_back(invocation, session, request, controller, calling, run_options.yes, rows, then_status)
 
 
 def _index(runbook: Runbook, step: str) -> int:
@@ -112,9 +111,7 @@ def _index(runbook: Runbook, step: str) -> int:
     return names.index(step)
 
 
-def _dry_run(
-    session: Session, plan: Plan, nodes: Selection, key: Key, runbook: Runbook, spec: RunSpec
-) -> DryRunNode:
+def _dry_run(session: Session, plan: Plan, nodes: Selection, key: Key, runbook: Runbook, spec: RunSpec) -> DryRunNode:
     found = snapshot.ClusterSnapshot(session.cluster, Selection((key,), nodes.namespaces), plan, session.clock)
     record, observed, now = found.records[key], found.observe(key), session.clock.now()
     if record is None:

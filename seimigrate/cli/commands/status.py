@@ -59,7 +59,7 @@ def status(
         rows=lines,
         safe_to_upgrade=not doubts if found.everywhere else None,
         upgrade_blockers=doubts,
-        next_command=_next(lines, locked, [file, connection], [target, file, connection]),
+        next_command=_next(session, lines, locked, [file, connection], [target, file, connection]),
     )
     invocation.show(lambda: json_output.status(report), lambda on: status_table.show(report, on), ends_stream=watch)
 
@@ -174,15 +174,24 @@ def _hold_problem(session: Session, controller: ControllerOptions) -> str:
 
 
 def _next(
-    lines: Sequence[StatusRow], locked: bool, where: list[arguments.ArgumentGroup], same: list[arguments.ArgumentGroup]
+    session: Session,
+    rows: Sequence[StatusRow],
+    locked: bool,
+    where: list[arguments.ArgumentGroup],
+    same: list[arguments.ArgumentGroup],
 ) -> str:
+    """Return the command to type next; an interrupted run is continued by the arguments that its record holds."""
     if locked:
         return arguments.command_line("status", *same)
-    failed = next((row for row in lines if row.outcome == Outcome.FAILED.value), None)
+    failed = next((row for row in rows if row.outcome == Outcome.FAILED.value), None)
     if failed is not None:
         return arguments.command_line("rollback", arguments.node_args(failed.key), *where)
-    back = any(row.unfinished and row.direction == Direction.ROLLBACK.value for row in lines)
-    if back and not any(row.unfinished and row.direction != Direction.ROLLBACK.value for row in lines):
-        return arguments.command_line("rollback", *same)
-    unfinished = any(row.unfinished or row.outcome == Outcome.DONE_HELD.value for row in lines)
-    return arguments.command_line("apply" if unfinished else "plan", *same)
+    unfinished = [row for row in rows if row.unfinished]
+    rolls_back = [row.direction == Direction.ROLLBACK.value for row in unfinished]
+    if not unfinished and not any(row.outcome == Outcome.DONE_HELD.value for row in rows):
+        return arguments.command_line("plan", *same)
+    command = "rollback" if unfinished and all(rolls_back) else "apply"
+    last = RunJournal(session.cluster).load()
+    if last is not None and (last.spec.command == "apply") == (command == "apply"):
+        return arguments.command_line(last.spec.command, last.spec.args)
+    return arguments.command_line(command, *same)

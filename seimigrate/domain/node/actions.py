@@ -1,6 +1,7 @@
 """The actions that the reconciler can return.
 
-The executor carries out one action, then observes the node again."""
+The executor carries out one action, then observes the node again.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A node's record: what was done to it, what is being done, and what is to come. The journal keeps it.
+"""The record of a node: what was done, what is in flight, and the goal. The journal stores it.
 
-A record is a value; every step gives a new one. With what the cluster shows it is all that a run needs to go on, or
-back, after a crash at any instant.
+A record is an immutable value; every step returns a new one. The record and the observation are all that a run needs to
+resume or roll back after a crash at any point.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ VERSION = 1
 
 
 class Direction(StrEnum):
-    """Whether a node is on its way to the new shape or back to the old one."""
+    """The direction of a node: cutover (forward) or rollback."""
 
     FORWARD = "forward"
     ROLLBACK = "rollback"
 
 
 class Outcome(StrEnum):
-    """How a node's way ended, for now."""
+    """The result of a node's cutover or rollback."""
 
     HELD = "held"
     DONE = "done"
@@ -45,12 +45,12 @@ class Outcome(StrEnum):
 
     @property
     def held(self) -> bool:
-        """Tell whether the controller is still kept off such a node."""
+        """Return whether a node with this outcome is still held."""
         return self not in (Outcome.DONE, Outcome.ROLLED_BACK, Outcome.BLOCKED)
 
 
 class IntentKind(StrEnum):
-    """What an intent is to do."""
+    """The kind of write of an intent."""
 
     PATCH = "patch"
     REPLACE = "replace"
@@ -59,11 +59,11 @@ class IntentKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One write that is about to happen, journaled before it does.
+    """One write, journaled before it is executed.
 
-    A patch has ``kind`` and ``changes``, and ``disown`` where our managedFields entries go too; a replacement has
-    the pod's uid, its name, the grace in seconds and whether it is an eviction; a mark-ready has the task's id and
-    the pod's uid and name. ``token`` is that of the run that intended it.
+    A patch has ``object_kind`` and ``changes``, and ``disown`` if it also removes seimigrate's managedFields entries. A
+    replacement has the pod's uid and name, the grace period in seconds, and whether it is an eviction. A mark-ready has
+    the task's id and the pod's uid and name. ``token`` is the fencing token of the run that intended it.
     """
 
     kind: IntentKind
@@ -81,13 +81,14 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Everything that is known of a node's way; times are seconds since 1970.
+    """The state of a node's cutover or rollback; times are seconds since 1970.
 
-    ``run`` is the fencing token of the run that may act on it. ``back_to`` is the stage at whose end a way back
-    stops, ``None`` for all the way. ``changes`` are the fields that we changed and did not take back, in order.
-    ``attempts`` counts how often this pod was marked ready, and ``marked`` is when it last was. ``ways`` are the ways
-    back as the runbooks bound them when the node set out, ``passed`` the numbers of the steps that are behind us (of
-    those that leave no trace elsewhere), and ``confirmed`` tells that a person asked for the way back.
+    ``run`` is the fencing token of the run that may act on the node. ``rollback_to`` is the stage at whose end a
+    rollback stops, ``None`` for a complete rollback. ``changes`` are the fields that were changed and not reverted, in
+    order. ``mark_ready_attempts`` counts the mark-readies of this pod, and ``marked_ready_at`` is the time of the last
+    one. ``rollback_runbooks`` are the runbooks bound to the stages when the node started. ``completed_steps`` are the
+    indexes of completed steps without an observable effect. ``confirmed`` is true if an operator asked for the
+    rollback.
     """
 
     namespace: str
@@ -131,26 +132,26 @@ class Record:
 
     @property
     def key(self) -> str:
-        """Give ``namespace/name``."""
+        """Return ``namespace/name``."""
         return f"{self.namespace}/{self.name}"
 
     @property
     def unfinished(self) -> bool:
-        """Tell whether the node is on its way, or stopped in the middle of it."""
+        """Return whether the node is in progress, paused or failed."""
         return self.outcome in (None, Outcome.PAUSED, Outcome.FAILED)
 
     def owned_by(self, run: str) -> Record:
-        """Give the record as another run's; a hold that it is about to put on or take off has that run's token."""
+        """Return the record with another run's token, which also replaces the token in an intent about the hold."""
         return replace(self, run=run, intent=_with_token(self.intent, run) if self.intent else None)
 
     @property
     def last_changed_stage(self) -> StageName:
-        """Give the stage whose way back takes back all that is changed, an earlier way's changes among it."""
+        """Return the last stage with changes, whose rollback reverts all changes, including those of earlier runs."""
         return max((self.stage, *(StageName(change.stage) for change in self.changes)), key=lambda s: s.position)
 
     @property
     def reached(self) -> StageName:
-        """Give the last stage to whose end the node has come: a way back can stop there or before, and not ahead."""
+        """Return the last completed stage: a rollback can stop at its end or earlier, never later."""
         if self.outcome in (Outcome.DONE, Outcome.DONE_HELD):
             return StageName.RELEASE
         if self.outcome in (Outcome.HELD, Outcome.ROLLED_BACK, Outcome.ROLLED_BACK_HELD):
@@ -159,19 +160,19 @@ class Record:
         merged = self.strategy is Strategy.MERGED and before.position < StageName.ENFORCE.position
         if self._patched or not (merged or self.direction is Direction.ROLLBACK):
             return before
-        # Its template was not written yet, or was put back already: there was, or is, nothing in between.
+        # The template is unwritten or already reverted, so there is no intermediate state to stop at.
         return self.rollback_to or min(StageName.CHECK, before, key=lambda stage: stage.position)
 
     @property
     def _patched(self) -> bool:
-        """Tell whether our changes are in the template, as far as the journal knows."""
+        """Return whether the template has changes of the cutover, according to the journal."""
         intended = self.intent is not None and _changes_template(self.intent.changes)
-        kept = _changes_template(self.changes)
-        return kept and not intended if self.direction is Direction.ROLLBACK else kept or intended
+        recorded = _changes_template(self.changes)
+        return recorded and not intended if self.direction is Direction.ROLLBACK else recorded or intended
 
     @property
     def undo_agreement_probe(self) -> Intent | None:
-        """Give the intent to take back what the controller was asked: its word on one shape is none on another."""
+        """Return the intent to revert the agreement probe, whose result is valid for one template only."""
         if self.agreement_probe is None:
             return None
         return Intent(
@@ -182,19 +183,19 @@ class Record:
         )
 
     def entering(self, stage: StageName, now: float) -> Record:
-        """Give the record at the beginning of a stage."""
+        """Return the record at the start of a stage."""
         return replace(self, stage=stage, since=now)
 
     def intending(self, intent: Intent, now: float) -> Record:
-        """Give the record with a write that is about to happen."""
+        """Return the record with an intended write."""
         return replace(
             self, intent=replace(intent, token=self.run, at=now), modified=self.modified or _modifies(intent)
         )
 
     def intent_resolved(self, now: float, *, applied: bool) -> Record:
-        """Give the record after its intent was carried out, or given up."""
+        """Return the record after its intent was executed or dropped."""
         if self.intent is not None and self.intent.kind is IntentKind.MARK_READY:
-            # A sidecar that is told again and again makes no progress: the pod's deadline goes on.
+            # ``since`` stays, because repeated mark-readies are no progress: the pod's deadline keeps running.
             return replace(
                 self,
                 intent=None,
@@ -215,13 +216,15 @@ class Record:
         return replace(record, changes=merged(self.changes, self.intent.changes))
 
     def rolling_back(self, reason: str, now: float) -> Record:
-        """Give the record of a node that failed and goes back; its hold stays if it was held before."""
-        back_to = StageName.HOLD if self.held_before else None
-        back = replace(
-            self, direction=Direction.ROLLBACK, rollback_to=back_to, failure=reason, confirmed=False, completed_steps=()
-        )
+        """Return the record of a failed node that rolls back; a hold that existed before the run stays."""
+        rollback_to = StageName.HOLD if self.held_before else None
         return replace(
-            back,
+            self,
+            direction=Direction.ROLLBACK,
+            rollback_to=rollback_to,
+            failure=reason,
+            confirmed=False,
+            completed_steps=(),
             stage=self.last_changed_stage,
             intent=self.undo_agreement_probe,
             since=now,
@@ -231,38 +234,38 @@ class Record:
         )
 
     def finished(self, outcome: Outcome, reason: str = "") -> Record:
-        """Give the record of a node whose way ended, for now."""
+        """Return the record with an outcome."""
         return replace(self, outcome=outcome, reason=reason)
 
     def with_notes(self, *notes: str) -> Record:
-        """Give the record with notes for its reader, each once."""
+        """Return the record with added notes, without duplicates."""
         return replace(self, notes=(*self.notes, *(note for note in notes if note not in self.notes)))
 
     def to_json(self) -> str:
-        """Write the record as the journal keeps it: a line for each field, for people who read the ConfigMap."""
+        """Serialize the record for the journal, one line per field, so that the ConfigMap is readable."""
         values = {name: _WRITER.encode(getattr(self, name)) for name in _names(Record)}
         return "{\n" + ",\n".join(f' "{name}": {value}' for name, value in values.items()) + "\n}"
 
 
 @cache
-def _names(of: Any) -> tuple[str, ...]:
-    return tuple(sorted(each.name for each in fields(of)))
+def _names(cls: Any) -> tuple[str, ...]:
+    return tuple(sorted(each.name for each in fields(cls)))
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    """Give a dataclass as JSON has it, without a copy of all that it holds."""
+    """Return the fields of a dataclass for JSON, without a deep copy."""
     return {name: getattr(value, name) for name in _names(value.__class__)}
 
 
 _WRITER = json.JSONEncoder(default=_fields, sort_keys=True)
 
 
-def merged(known: tuple[Change, ...], new: Iterable[Change]) -> tuple[Change, ...]:
-    """Add changes to those that are known; a change and its inverse cancel out, labels of ours are not kept.
+def merged(recorded: tuple[Change, ...], new: Iterable[Change]) -> tuple[Change, ...]:
+    """Return the recorded changes with new ones added; a change and its inverse cancel out, labels are dropped.
 
-    The value before is the first one that was seen: what the field was before we touched it.
+    ``before`` stays the value that the field had before the cutover.
     """
-    result = list(known)
+    result = list(recorded)
     for change in new:
         if change.path.startswith("metadata."):
             continue
@@ -293,25 +296,25 @@ def _modifies(intent: Intent) -> bool:
 
 
 class InvalidRecord(ValueError):  # noqa: N818 - reads as what it says
-    """A journal that is damaged, or not of a version that is understood."""
+    """The journal is damaged or has an unsupported version."""
 
 
 _READER = TypeAdapter(Record)
 
 
 def parse(text: str) -> Record:
-    """Read a record from the journal; raises ``BadRecord`` saying what is wrong with it."""
+    """Parse a record from the journal; raises ``InvalidRecord`` with the first error."""
     try:
         record = _READER.validate_json(text)
     except ValidationError as error:
         raise InvalidRecord(first_error(error)) from None
     if record.version != VERSION:
-        raise InvalidRecord(f"its version is {record.version}, and {VERSION} is understood")
+        raise InvalidRecord(f"version is {record.version}, expected {VERSION}")
     return record
 
 
 def first_error(error: ValidationError) -> str:
-    """Give the first thing that is wrong with what was read, and its place."""
+    """Return the first validation error with its location."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     return f"{place + ': ' if place else ''}{first['msg']}"

@@ -1,7 +1,7 @@
-"""The way back: the steps that a runbook binds to a stage, from every state, twice if need be, to a pod as before.
+"""Rollback: the steps of the stage's runbook, from any state, until the pod runs the old template; idempotent.
 
-What others changed meanwhile stays. Where it is the very field that we changed, it is named and left alone, unless
-``--overwrite`` says that ours is to be put back.
+External changes to other fields are kept. A field of the cutover that another client changed is reported and not
+reverted, except with ``--overwrite``.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from seimigrate.domain.plan.rollback_steps import ONE_TIME_STEPS, RollbackStep, 
 
 
 def rollback_action(ctx: NodeContext) -> Action:
-    """Give the next action on the way back: that of the first step which is not behind us."""
+    """Return the next action of a rollback: that of the first step that is not complete."""
     record = ctx.record
     if record.removing_hold:
         return remove_hold(ctx)
     runbook = record.rollback_runbooks.for_stage(record.stage) if record.rollback_runbooks is not None else None
     if runbook is None:
-        return ctx.pause(f"its journal binds no way back to stage {record.stage}; seimigrate rollback does")
+        return ctx.pause(f"the journal has no rollback runbook for stage {record.stage}; run `seimigrate rollback`")
     if record.modified and (action := ensure_held(ctx)) is not None:
         return action
     for number, step in enumerate(runbook.steps):
@@ -38,22 +38,22 @@ def rollback_action(ctx: NodeContext) -> Action:
             return action
     if not record.modified:
         return unfreeze(ctx) or SaveRecord(record.finished(Outcome.HELD, "; ".join(record.blocked)))
-    return unfreeze(ctx) or stay_held(ctx, f"brought back to the end of stage {record.rollback_to or record.stage}")
+    return unfreeze(ctx) or stay_held(ctx, f"rolled back to the end of stage {record.rollback_to or record.stage}")
 
 
 def next_step(ctx: NodeContext) -> int | None:
-    """Give the number of the first step of the way back that is not behind us, ``None`` where all are."""
+    """Return the index of the first rollback step that is not complete, ``None`` if all are."""
     runbook = (
         ctx.record.rollback_runbooks.for_stage(ctx.record.stage) if ctx.record.rollback_runbooks is not None else None
     )
-    numbered = enumerate(runbook.steps if runbook is not None else ())
+    indexed = enumerate(runbook.steps if runbook is not None else ())
     return next(
-        (n for n, step in numbered if n not in ctx.record.completed_steps and _run_step(ctx, step, n) is not None), None
+        (n for n, step in indexed if n not in ctx.record.completed_steps and _run_step(ctx, step, n) is not None), None
     )
 
 
 def _run_step(ctx: NodeContext, step: RollbackStep, number: int) -> Action | None:
-    """Take a step, ``None`` if there is nothing left of it; of a node that was not touched only the hold comes off."""
+    """Return the action of a step, ``None`` if it is complete; an unmodified node is only released."""
     if not ctx.record.modified and step.action is not StepName.RELEASE:
         return None
     if step.action in ONE_TIME_STEPS:
@@ -65,7 +65,7 @@ def _run_step(ctx: NodeContext, step: RollbackStep, number: int) -> Action | Non
 
 
 def ensure_held(ctx: NodeContext) -> Action | None:
-    """Hold what is not held; ``None`` if both objects are."""
+    """Place the hold on objects without it; return ``None`` if both are held."""
     for kind, obj in ((transforms.STATEFUL_SET, ctx.statefulset), (transforms.SERVICE, ctx.observed.service)):
         if obj is not None and observation.hold_of(obj) is None:
             label = Change(StageName.HOLD, kind, HOLD_PATH, None, ctx.record.run)
@@ -74,22 +74,22 @@ def ensure_held(ctx: NodeContext) -> Action | None:
 
 
 def freeze_change(ctx: NodeContext) -> tuple[Change, ...]:
-    """Give the change that freezes the node, none if it is frozen or not held: a node that moves is frozen first."""
+    """Return the change that freezes the node before a template change; empty if it is frozen or not held."""
     if not ctx.record.holds or observation.is_frozen(ctx.statefulset):
         return ()
     return (Change(StageName.HOLD, transforms.STATEFUL_SET, FREEZE_PATH, None, "moving"),)
 
 
 def revert_changes(ctx: NodeContext) -> Action | None:
-    """Put every field back that we changed, exactly as it was: the template first, in one write."""
+    """Revert every changed field to its exact former value: the template first, in one write."""
     due = [change for change in ctx.record.changes if must_revert(ctx.record, change)]
-    settled = [change for change in due if change.state(_object(ctx, change)) is State.BEFORE]
-    if settled:
-        left = tuple(change for change in ctx.record.changes if change not in settled)
-        return SaveRecord(replace(ctx.record, changes=left))
+    reverted = [change for change in due if change.state(_object(ctx, change)) is State.BEFORE]
+    if reverted:
+        remaining = tuple(change for change in ctx.record.changes if change not in reverted)
+        return SaveRecord(replace(ctx.record, changes=remaining))
     for kind in (transforms.STATEFUL_SET, transforms.SERVICE):
-        mine = [change for change in reversed(due) if change.kind == kind]
-        if (action := _revert(ctx, kind, mine)) is not None:
+        newest_first = [change for change in reversed(due) if change.kind == kind]
+        if (action := _revert(ctx, kind, newest_first)) is not None:
             return action
     return None
 
@@ -99,11 +99,11 @@ def _object(ctx: NodeContext, change: Change) -> Object:
 
 
 def _revert(ctx: NodeContext, kind: str, due: list[Change]) -> Action | None:
-    foreign = [change for change in due if change.state(_object(ctx, change)) is State.OTHER]
-    notes = [f"left alone, since somebody else changed it: {change.kind} {change.path}" for change in foreign]
-    if foreign and not ctx.record.overwrite and not set(notes) <= set(ctx.record.notes):
+    external = [change for change in due if change.state(_object(ctx, change)) is State.OTHER]
+    notes = [f"not reverted (modified by another client): {change.kind} {change.path}" for change in external]
+    if external and not ctx.record.overwrite and not set(notes) <= set(ctx.record.notes):
         return SaveRecord(ctx.record.with_notes(*notes))
-    changes = tuple(_inverse(ctx, change) for change in due if ctx.record.overwrite or change not in foreign)
+    changes = tuple(_inverse(ctx, change) for change in due if ctx.record.overwrite or change not in external)
     if not changes:
         return None
     if kind == transforms.SERVICE:
@@ -111,10 +111,10 @@ def _revert(ctx: NodeContext, kind: str, due: list[Change]) -> Action | None:
     try:
         obstacles = transforms.start_blockers(changing.apply(ctx.statefulset, changes), ctx.plan.parameters)
     except changing.ConflictingChange as error:
-        return ctx.fail(f"cannot put back {error}")
+        return ctx.fail(f"cannot revert {error}")
     if obstacles:
-        hint = "; rollback --overwrite puts our fields back over what somebody else changed" if foreign else ""
-        return ctx.fail(f"what is put back could not start: {'; '.join(obstacles)}{hint}")
+        hint = "; `rollback --overwrite` also reverts fields changed by other clients" if external else ""
+        return ctx.fail(f"a pod of the restored template would not become Ready: {'; '.join(obstacles)}{hint}")
     return ctx.require_hold_verified() or ctx.intend(
         Intent(IntentKind.PATCH, object_kind=kind, changes=(*freeze_change(ctx), *changes))
     )
@@ -125,34 +125,34 @@ def _inverse(ctx: NodeContext, change: Change) -> Change:
     if change.state(obj) is not State.OTHER:
         return change.inverse
     try:
-        now = field_paths.read(obj, change.path)
+        current = field_paths.read(obj, change.path)
     except LookupError:
         return change.inverse
-    return replace(change, before=now, after=change.before)
+    return replace(change, before=current, after=change.before)
 
 
 def replace_pod_or_scale_up(ctx: NodeContext) -> Action | None:
-    """Replace the pod; where a pause has scaled the node to zero, only its controller makes a pod again.
+    """Replace the pod; if ``spec.paused`` scaled the node to zero, unfreeze it first.
 
-    The freeze lets it scale down, not up. With the old template back it agrees, and the hold lets it.
+    The freeze admits scaling down only. With the old template restored, the hold admits that the controller scales up.
     """
     scaled_down = ctx.statefulset["spec"].get("replicas", 1) == 0
     return (unfreeze(ctx) if scaled_down else None) or replace_pod(ctx)
 
 
 def verify(ctx: NodeContext) -> Action | None:
-    """See the pod answer for health as it did before."""
+    """Verify that the sidecar's health check returns 200."""
     if (ask := ctx.query(PodQuery.HEALTH)) is not None:
         return ask
     reply = ctx.reply(PodQuery.HEALTH)
     if reply.status == 200:
         return None
-    told = reply.reason or f"status {reply.status}"
+    result = reply.reason or f"status {reply.status}"
     if not ctx.deadline_passed(ctx.plan.deadlines.response, max(ctx.record.since, ctx.observed.progressed_at)):
-        return Wait(f"the sidecar to answer for health ({told})", ctx.interval)
+        return Wait(f"sidecar health check has not passed ({result})", ctx.interval)
     if reply.status is not None:
-        return ctx.fail(f"the pod is Ready, but its sidecar answers {told} for health")
-    note = f"the sidecar could not be asked for its health ({told}); the pod is Ready"
+        return ctx.fail(f"the pod is Ready, but sidecar health returned {result}, expected 200")
+    note = f"sidecar health is unavailable ({result}); the pod is Ready"
     return None if note in ctx.record.notes else SaveRecord(ctx.record.with_notes(note))
 
 
@@ -160,12 +160,12 @@ def _release(ctx: NodeContext) -> Action | None:
     if ctx.record.rollback_to is not None:
         return None
     if not ctx.record.modified:
-        # Nothing was written but labels: the hold comes off as it came on, without asking the controller anything.
+        # Only labels were written, so the hold is removed without an agreement probe.
         return SaveRecord(replace(ctx.record, removing_hold=True))
-    if left := [change for change in ctx.record.changes if change.state(_object(ctx, change)) is State.AFTER]:
-        return ctx.fail(f"{left[0].kind} {left[0].path} is still as the cutover left it: unpatch comes before release")
+    if remaining := [change for change in ctx.record.changes if change.state(_object(ctx, change)) is State.AFTER]:
+        return ctx.fail(f"{remaining[0].kind} {remaining[0].path} is not reverted; step revert must run before release")
     if wanted := one_time_steps.wants_split_image(ctx):
-        reason = f"spec.sidecar.image is {wanted}, which splits: revert it, then roll back again"
+        reason = f"spec.sidecar.image is {wanted}, a split image; revert it, then rerun `seimigrate rollback`"
         return unfreeze(ctx) or stay_held(ctx, reason)
     return release(ctx)
 

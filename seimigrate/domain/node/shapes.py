@@ -1,7 +1,7 @@
-"""How a pod template, or a running pod, is wired: who asks which port for health, and who answers there.
+"""The listener layout of a pod template or a running pod: which probes use which port, and what listens there.
 
-From that follow the shape (shared, exposed, moved, enforced) and whether a pod made of it could start at all.
-Templates and running pods carry the same pod spec, so one reading serves both.
+The layout determines the shape (shared, exposed, moved, enforced) and whether a pod of this spec could become Ready.
+Templates and running pods have the same pod spec, so one parser serves both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from seimigrate.domain.plan.plan import Parameters
 PUBLIC_PORT_VARIABLE = "SEI_SIDECAR_PUBLIC_PORT"
 SIDECAR_PORT_VARIABLE = "SEI_SIDECAR_PORT"
 DEFAULT_PUBLIC_PORT = 9100
-"""Where a split sidecar listens when the variable is not set (the contract that the cutover is about)."""
+"""The public port of a split sidecar if the variable is not set (the contract of the split)."""
 DEFAULT_SIDECAR_PORT = 7777
 IGNORE_PATHS = "--ignore-paths"
 _GATE = re.compile(r"/dev/tcp/localhost/(\d+)")
@@ -27,7 +27,7 @@ PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
 class Shape(StrEnum):
-    """How far a template or a pod is in the cutover."""
+    """The progress of a template or a pod in the cutover."""
 
     SHARED = "shared"
     EXPOSED = "exposed"
@@ -36,7 +36,7 @@ class Shape(StrEnum):
 
 
 class NotASeiNodePod(Exception):  # noqa: N818 - reads as what it says
-    """This is no pod of a SeiNode: a container is missing, or something that cannot be read."""
+    """The pod spec is not that of a SeiNode: a container is missing, or a value is unreadable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class HealthProbe:
 
 @dataclass(frozen=True, slots=True)
 class ListenerLayout:
-    """Who asks where for health, and which generation of the sidecar answers."""
+    """The ports of the health probes and of the start gate, and the sidecar generation that serves them."""
 
     image: str
     splits: bool
@@ -66,23 +66,23 @@ class ListenerLayout:
 
     @property
     def exposed(self) -> bool:
-        """Tell whether the public port is declared and the sidecar told of it."""
+        """Return whether the public port is declared and set in the sidecar's environment."""
         return self.declares_public and self.public_port == self.plan_port
 
     @property
     def moved(self) -> bool:
-        """Tell whether everything that asks for health asks the public port; the image is another question."""
-        asks = {probe.port for probe in self.probes} | ({self.start_gate} - {None})
-        return asks <= {self.plan_port}
+        """Return whether all health probes and the start gate use the public port, regardless of the image."""
+        ports = {probe.port for probe in self.probes} | ({self.start_gate} - {None})
+        return ports <= {self.plan_port}
 
     @property
     def enforced(self) -> bool:
-        """Tell whether the proxy lets nobody past without authentication."""
+        """Return whether the proxy requires authentication for every path."""
         return not self.ignored
 
     @property
     def shape(self) -> Shape:
-        """Give the furthest shape that is reached without a gap."""
+        """Return the furthest shape whose preceding shapes are all reached."""
         if not self.exposed:
             return Shape.SHARED
         if not self.moved:
@@ -90,29 +90,29 @@ class ListenerLayout:
         return Shape.ENFORCED if self.enforced else Shape.MOVED
 
     def start_blockers(self) -> list[str]:
-        """Say what would keep a pod of this wiring from ever getting ready; empty if nothing would.
+        """Return why a pod with this layout could never become Ready; empty if it could.
 
-        A shared sidecar answers for health on its own port inside the pod, and through the proxy on ignored paths
-        alone; a split one on its public port alone (upstream facts; the contract of the split).
+        A shared sidecar serves health on its own port inside the pod, and through the proxy on ignored paths only. A
+        split sidecar serves health on its public port only (upstream facts; the contract of the split).
         """
         return [
-            f"{probe.container}'s {probe.probe} asks port {probe.port} for {probe.path}, where nobody answers"
+            f"{probe.probe} of container {probe.container} queries port {probe.port}, which does not serve {probe.path}"
             for probe in self.probes
-            if not self._answers(probe)
+            if not self._serves(probe)
         ] + (
-            [f"seid's start gate asks port {self.start_gate}, where nobody answers for health"]
+            [f"seid's start gate queries port {self.start_gate}, which does not serve health"]
             if self.start_gate not in (None, self.public_port if self.splits else self.sidecar_port)
             else []
         )
 
-    def _answers(self, probe: HealthProbe) -> bool:
+    def _serves(self, probe: HealthProbe) -> bool:
         if self.splits:
             return probe.port == self.public_port
         return probe.port == self.proxy_port and probe.path in self.ignored
 
 
 def read(spec: Object, parameters: Parameters) -> ListenerLayout:
-    """Read the wiring of a pod spec; raises ``NotWired`` naming what is missing."""
+    """Parse the listener layout of a pod spec; raises ``NotASeiNodePod`` with what is missing."""
     names = parameters.containers
     sidecar, proxy, seid = (container(spec, name) for name in (names.sidecar, names.proxy, names.seid))
     return ListenerLayout(
@@ -131,7 +131,7 @@ def read(spec: Object, parameters: Parameters) -> ListenerLayout:
 
 
 def shape_of(spec: Object | None, parameters: Parameters) -> Shape | None:
-    """Give the shape of a pod spec, ``None`` where there is none or it is no node's."""
+    """Return the shape of a pod spec, ``None`` if it is absent or not that of a SeiNode."""
     if spec is None:
         return None
     try:
@@ -141,74 +141,74 @@ def shape_of(spec: Object | None, parameters: Parameters) -> Shape | None:
 
 
 def containers(spec: Object) -> Iterator[Object]:
-    """Give a pod's init containers (sidecars are among them) and containers, in their order."""
+    """Yield a pod's init containers (including sidecars) and containers, in order."""
     yield from spec.get("initContainers", [])
     yield from spec.get("containers", [])
 
 
 def container(spec: Object, name: str) -> Object:
-    """Give the container of that name; raises ``NotWired`` if there is none."""
+    """Return the container of that name; raises ``NotASeiNodePod`` if it does not exist."""
     for candidate in containers(spec):
         if candidate["name"] == name:
             return candidate
-    raise NotASeiNodePod(f"there is no container {name}")
+    raise NotASeiNodePod(f"container {name} does not exist")
 
 
 def sidecar_port(spec: Object, parameters: Parameters) -> int:
-    """Give the port that the sidecar of a pod spec serves tasks on; raises ``NotWired`` if it is not to be found."""
+    """Return the port on which the sidecar serves tasks; raises ``NotASeiNodePod`` if it is unreadable."""
     sidecar = container(spec, parameters.containers.sidecar)
     return _port_variable(sidecar, SIDECAR_PORT_VARIABLE, DEFAULT_SIDECAR_PORT)
 
 
-def has_variable(of: Object, name: str) -> bool:
-    """Tell whether a container's environment names a variable."""
-    return any(entry["name"] == name for entry in of.get("env", []))
+def has_variable(container: Object, name: str) -> bool:
+    """Return whether a container's environment has a variable."""
+    return any(entry["name"] == name for entry in container.get("env", []))
 
 
-def probe_port(of: Object, probe: Object) -> int | None:
-    """Give the number of the port that an HTTP probe asks, through the container's own port names if need be."""
+def probe_port(container: Object, probe: Object) -> int | None:
+    """Return the port number of an HTTP probe, resolving a named port of the container."""
     port: int | str = probe["httpGet"]["port"]
     if isinstance(port, int):
         return port
     if port.isdigit():
         return int(port)
-    return next((p["containerPort"] for p in of.get("ports", []) if p.get("name") == port), None)
+    return next((p["containerPort"] for p in container.get("ports", []) if p.get("name") == port), None)
 
 
 def gate_ports(argument: str) -> list[int]:
-    """Give the ports that a start gate in an argument polls."""
+    """Return the ports that a start gate in an argument polls."""
     return [int(port) for port in _GATE.findall(argument)]
 
 
-def _port_variable(of: Object, name: str, default: int) -> int:
-    entry = next((entry for entry in of.get("env", []) if entry["name"] == name), None)
+def _port_variable(container: Object, name: str, default: int) -> int:
+    entry = next((entry for entry in container.get("env", []) if entry["name"] == name), None)
     if entry is None:
         return default
     value = entry.get("value", "")
     if not str(value).isdigit():
-        raise NotASeiNodePod(f"{name} of container {of['name']} is not a plain number")
+        raise NotASeiNodePod(f"{name} of container {container['name']} is not a plain number")
     return int(value)
 
 
 def _ignored(proxy: Object) -> frozenset[str]:
-    """Read --ignore-paths in both of its spellings: ``--ignore-paths=a,b`` and ``--ignore-paths a,b``."""
+    """Parse --ignore-paths in both spellings: ``--ignore-paths=a,b`` and ``--ignore-paths a,b``."""
     arguments = proxy.get("args", [])
-    found: list[str] = []
+    values: list[str] = []
     for index, argument in enumerate(arguments):
         if argument.startswith(f"{IGNORE_PATHS}="):
-            found.append(argument.partition("=")[2])
+            values.append(argument.partition("=")[2])
         elif argument == IGNORE_PATHS and index + 1 < len(arguments):
-            found.append(arguments[index + 1])
-    return frozenset(path for value in found for path in value.split(",") if path)
+            values.append(arguments[index + 1])
+    return frozenset(path for value in values for path in value.split(",") if path)
 
 
 def _health_probes(spec: Object, parameters: Parameters) -> Iterator[HealthProbe]:
-    for each in containers(spec):
+    for owner in containers(spec):
         for name in PROBES:
-            probe: dict[str, Any] = each.get(name) or {}
+            probe: dict[str, Any] = owner.get(name) or {}
             path = probe.get("httpGet", {}).get("path")
             if path in parameters.health_paths:
-                yield HealthProbe(each["name"], name, probe_port(each, probe), path)
+                yield HealthProbe(owner["name"], name, probe_port(owner, probe), path)
 
 
 def _start_gate(seid: Object) -> int | None:

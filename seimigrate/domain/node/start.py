@@ -1,4 +1,4 @@
-"""How a node's record begins, and how a run goes on with one that an earlier run left."""
+"""The first record of a node, and how a run resumes the record of an earlier run."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from seimigrate.domain.plan.rollback_steps import RollbackRunbooks, StepName
 
 
 class PlanMismatch(Exception):  # noqa: N818 - reads as what it says
-    """A node is on its way by another plan than the one given."""
+    """A node is in progress under another plan."""
 
 
 def start(
     observed: NodeObservation, plan: Plan, spec: RunSpec, run: str, now: float, previous: Record | None = None
 ) -> Record:
-    """Give the record of a node that sets out; what an earlier way changed, and is still there, is not forgotten."""
+    """Return the record of a node that starts; changes of an earlier run that are still in place are kept."""
     node, statefulset = _require_objects(observed)
     objects = {transforms.STATEFUL_SET: statefulset, transforms.SERVICE: observed.service or {}}
-    known = previous.changes if previous else ()
-    changes = tuple(change for change in known if change.state(objects[change.kind]) is State.AFTER)
+    recorded = previous.changes if previous else ()
+    changes = tuple(change for change in recorded if change.state(objects[change.kind]) is State.AFTER)
     return Record(
         namespace=node["metadata"]["namespace"],
         name=node["metadata"]["name"],
@@ -34,7 +34,7 @@ def start(
         seid_image=node["spec"].get("image", ""),
         run=run,
         plan=plan.digest,
-        # A node by itself is its own canary.
+        # ``mixed`` is resolved per wave; a single node is its own canary.
         strategy=Strategy.STAGED if spec.strategy is Strategy.MIXED else spec.strategy,
         since=now,
         target_stage=spec.target_stage,
@@ -50,16 +50,16 @@ def start(
 
 
 def current_record(record: Record | None, observed: NodeObservation) -> Record | None:
-    """Give the record if it is this SeiNode's; one of the same name that was deleted has left nothing that counts."""
+    """Return the record if it belongs to this SeiNode, ``None`` if to a deleted one of the same name."""
     node = observed.seinode
-    another = record is not None and node is not None and record.uid != node["metadata"]["uid"]
-    return None if another else record
+    other_uid = record is not None and node is not None and record.uid != node["metadata"]["uid"]
+    return None if other_uid else record
 
 
 def resume(record: Record, observed: NodeObservation, plan: Plan, spec: RunSpec, run: str, now: float) -> Record:
-    """Give the record with which a run carries on: forwards, unless it says failed, then back.
+    """Return the record with which this run resumes, in its recorded direction, or starts.
 
-    Raises ``AnotherPlan`` for a node that is on its way forwards by another plan.
+    Raises ``PlanMismatch`` if the node's cutover is in progress under another plan.
     """
     if record.unfinished:
         if record.plan != plan.digest and record.direction is Direction.FORWARD:
@@ -68,7 +68,7 @@ def resume(record: Record, observed: NodeObservation, plan: Plan, spec: RunSpec,
     complete = (
         record.outcome is Outcome.DONE_HELD
         and not preflight.pending_changes(observed, plan).changes
-        and not _stale_reason(observed)
+        and not _is_pod_outdated(observed)
     )
     if complete and spec.target_stage is StageName.RELEASE:
         adopted = _taken_over(record, spec, run, now)
@@ -76,8 +76,8 @@ def resume(record: Record, observed: NodeObservation, plan: Plan, spec: RunSpec,
     return start(observed, plan, spec, run, now, previous=record)
 
 
-def _stale_reason(observed: NodeObservation) -> bool:
-    """Tell whether somebody changed the template after the pod was made."""
+def _is_pod_outdated(observed: NodeObservation) -> bool:
+    """Return whether the template was changed after the pod was created."""
     template = observed.statefulset or {}
     current = observation.is_rollout_observed(template) and observation.is_at_update_revision(
         observed.pod or {}, template
@@ -86,8 +86,8 @@ def _stale_reason(observed: NodeObservation) -> bool:
 
 
 def _taken_over(record: Record, spec: RunSpec, run: str, now: float) -> Record:
-    """Make a record this run's own; what the controller said counts on after a crash, but not after an end."""
-    ended = record.outcome is not None
+    """Return the record owned by this run; a confirmation of the controller is kept unless the node finished."""
+    finished = record.outcome is not None
     return replace(
         record.owned_by(run),
         accepted_findings=record.accepted_findings.union(spec.accepted_findings),
@@ -95,9 +95,9 @@ def _taken_over(record: Record, spec: RunSpec, run: str, now: float) -> Record:
         rollback_runbooks=record.rollback_runbooks or spec.runbooks,
         outcome=None,
         reason="",
-        disagreement="" if ended else record.disagreement,
-        agreed_at=None if ended else record.agreed_at,
-        marked_ready_at=None,  # whoever runs again has looked: the sidecar may be told once more
+        disagreement="" if finished else record.disagreement,
+        agreed_at=None if finished else record.agreed_at,
+        marked_ready_at=None,  # a rerun may mark the sidecar ready again
         since=now,
     )
 
@@ -105,15 +105,15 @@ def _taken_over(record: Record, spec: RunSpec, run: str, now: float) -> Record:
 def start_rollback(
     record: Record, observed: NodeObservation, spec: RunSpec, run: str, to: StageName | None, now: float
 ) -> Record:
-    """Give the record of a node that a person brings back, to the end of a stage or all the way.
+    """Return the record of a node that an operator rolls back, completely or to the end of a stage.
 
-    Who asks for it by name has seen what is there, so the node's image of today is no surprise any more, and what the
-    runbook asks a person is answered. A way back that is under way goes on by the steps that the journal holds.
+    The operator named the node, so its current image is accepted and the runbook's confirmations count as given. A
+    rollback in progress continues with the steps in the journal.
     """
     node, statefulset = _require_objects(observed)
-    goes_on = _continues_rollback(record, spec.runbooks) and record.rollback_to == to and not spec.completed_steps
+    continues = _continues_rollback(record, spec.runbooks) and record.rollback_to == to and not spec.completed_steps
     adopted = replace(_taken_over(record, spec, run, now), seid_image=node["spec"].get("image", ""), confirmed=True)
-    if goes_on and record.outcome is None:
+    if continues and record.outcome is None:
         return adopted
     return replace(
         adopted,
@@ -129,13 +129,13 @@ def start_rollback(
         intent=record.undo_agreement_probe or (record.intent if record.unfinished else None),
         agreement_probe=None,
         stage=_stage_to_roll_back(record),
-        rollback_runbooks=adopted.rollback_runbooks if goes_on else spec.runbooks,
-        completed_steps=record.completed_steps if goes_on else spec.completed_steps,
+        rollback_runbooks=adopted.rollback_runbooks if continues else spec.runbooks,
+        completed_steps=record.completed_steps if continues else spec.completed_steps,
     )
 
 
 def _continues_rollback(record: Record, runbooks: RollbackRunbooks) -> bool:
-    """Tell whether a way back is under way, and no other one was chosen by its page."""
+    """Return whether a rollback is in progress and the operator chose no other runbook."""
     return (
         record.unfinished
         and record.direction is Direction.ROLLBACK
@@ -144,22 +144,22 @@ def _continues_rollback(record: Record, runbooks: RollbackRunbooks) -> bool:
 
 
 def _stage_to_roll_back(record: Record) -> StageName:
-    """Give the stage that a node goes back from; whose way ended goes back from the end of all stages."""
+    """Return the stage that a rollback starts from: for a finished node, the last stage."""
     return record.last_changed_stage if record.unfinished else StageName.RELEASE
 
 
 def confirmation_prompts(record: Record | None, runbooks: RollbackRunbooks) -> tuple[str, ...]:
-    """Give what the runbook will ask a person about a node that goes back now, without what was answered before."""
+    """Return the confirmations that the runbook asks for a node that rolls back now, without those already given."""
     if record is None or not (record.modified or record.changes):
         return ()
-    goes_on = _continues_rollback(record, runbooks)
-    runbook = ((record.rollback_runbooks if goes_on else None) or runbooks).for_stage(_stage_to_roll_back(record))
-    passed = record.completed_steps if goes_on else ()
-    numbered = enumerate(runbook.steps if runbook is not None else ())
-    return tuple(step.text for n, step in numbered if step.action is StepName.CONFIRM and n not in passed)
+    continues = _continues_rollback(record, runbooks)
+    runbook = ((record.rollback_runbooks if continues else None) or runbooks).for_stage(_stage_to_roll_back(record))
+    completed = record.completed_steps if continues else ()
+    indexed = enumerate(runbook.steps if runbook is not None else ())
+    return tuple(step.text for n, step in indexed if step.action is StepName.CONFIRM and n not in completed)
 
 
 def _require_objects(observed: NodeObservation) -> tuple[Object, Object]:
     if observed.seinode is None or observed.statefulset is None:
-        raise LookupError("a node without its SeiNode or StatefulSet has no record")
+        raise LookupError("the SeiNode or its StatefulSet does not exist")
     return observed.seinode, observed.statefulset

@@ -1,7 +1,7 @@
-"""What each transform of a plan changes in a node's StatefulSet and Service.
+"""The changes that each transform of a plan makes to a node's StatefulSet and Service.
 
-A transform looks first: what is there already, by whomever, is left as it is, so that a node that is halfway gets
-the rest. What it does not understand it does not touch, and says why.
+A transform is idempotent: a field that already has the target value is skipped, so a partially changed node gets only
+the missing changes. A transform rejects an unexpected object with an error instead of changing it.
 """
 
 from __future__ import annotations
@@ -36,50 +36,50 @@ SERVICE = "Service"
 
 
 class TransformError(Exception):
-    """The object is not what the transform was made for: a person has to look."""
+    """The object is not as the transform expects; operator action is required."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransformContext:
-    """Where a transform works: the node's objects as they would be by then, and what the plan says."""
+    """The input of a transform: the node's objects after the preceding changes, and the plan's parameters."""
 
     statefulset: Object
     service: Object
     parameters: Parameters
     image: str | None
-    """The sidecar image that the node is to run; ``None`` if no accepted one is known."""
+    """The sidecar image that the node will run; ``None`` if no supported image is known."""
 
     @property
     def spec(self) -> Object:
-        """Give the pod spec of the template."""
+        """Return the pod spec of the template."""
         spec: Object = self.statefulset["spec"]["template"]["spec"]
         return spec
 
     def port(self, name: PortName) -> int:
-        """Give the number of a port that a transform names."""
+        """Return the number of a port that a transform names."""
         if name is PortName.SIDECAR:
             return shapes.sidecar_port(self.spec, self.parameters)
         return self.parameters.ports.public if name is PortName.PUBLIC else self.parameters.ports.proxy
 
     def name_of(self, which: ContainerName) -> str:
-        """Give what a container is called in the pods."""
+        """Return a container's name in the pods."""
         name: str = getattr(self.parameters.containers, which.value)
         return name
 
     def container(self, which: ContainerName) -> Object:
-        """Give a container of the template."""
+        """Return a container of the template."""
         return shapes.container(self.spec, self.name_of(which))
 
     def path(self, which: ContainerName) -> str:
-        """Give the path of a container of the template."""
+        """Return the path of a container of the template."""
         name = self.name_of(which)
         inits = self.spec.get("initContainers", [])
-        where = "initContainers" if any(c["name"] == name for c in inits) else "containers"
-        return f"spec.template.spec.{where}[name={name}]"
+        field = "initContainers" if any(c["name"] == name for c in inits) else "containers"
+        return f"spec.template.spec.{field}[name={name}]"
 
 
 Edit = tuple[str, Any, Any, int | None]
-"""Path, value before, value after, place in its list."""
+"""Path, value before, value after, index in its list."""
 
 
 def _add_service_port(site: TransformContext, do: AddServicePort) -> Iterable[Edit]:
@@ -90,7 +90,7 @@ def _add_service_port(site: TransformContext, do: AddServicePort) -> Iterable[Ed
             return
         if same_port or entry.get("name") == do.name:
             raise TransformError(
-                f"the Service's port {entry.get('name', entry['port'])} is in the way of port {port} {do.name}"
+                f"the Service's port {entry.get('name', entry['port'])} conflicts with port {port} {do.name}"
             )
     entry = {"name": do.name, "port": port, "protocol": "TCP", "targetPort": port}
     yield f"spec.ports[port={port},protocol=TCP]", None, entry, None
@@ -99,7 +99,7 @@ def _add_service_port(site: TransformContext, do: AddServicePort) -> Iterable[Ed
 def _add_port(site: TransformContext, do: AddPort) -> Iterable[Edit]:
     port = site.port(do.port)
     if shapes.sidecar_port(site.spec, site.parameters) == port:
-        raise TransformError(f"the sidecar's own port is {port}, which is to be the port {do.name}")
+        raise TransformError(f"port {port} is the sidecar's own port and cannot be port {do.name}")
     own = site.name_of(do.container)
     for container in shapes.containers(site.spec):
         for entry in container.get("ports", []):
@@ -108,7 +108,7 @@ def _add_port(site: TransformContext, do: AddPort) -> Iterable[Edit]:
             if entry["containerPort"] == port or (entry.get("name") == do.name and container["name"] == own):
                 name = entry.get("name", entry["containerPort"])
                 raise TransformError(
-                    f"port {name} of container {container['name']} is in the way of port {port} {do.name}"
+                    f"port {name} of container {container['name']} conflicts with port {port} {do.name}"
                 )
     entry = {"name": do.name, "containerPort": port, "protocol": "TCP"}
     yield f"{site.path(do.container)}.ports[containerPort={port},protocol=TCP]", None, entry, None
@@ -121,7 +121,9 @@ def _set_env(site: TransformContext, do: SetEnv) -> Iterable[Edit]:
     if entry is None:
         yield path, None, {"name": do.name, "value": value}, None
     elif "valueFrom" in entry:
-        raise TransformError(f"{do.name} of container {site.name_of(do.container)} comes from elsewhere (valueFrom)")
+        raise TransformError(
+            f"{do.name} of container {site.name_of(do.container)} is set by valueFrom, expected a plain value"
+        )
     elif entry.get("value") != value:
         yield f"{path}.value", entry.get("value"), value, None
 
@@ -137,11 +139,12 @@ def _move_probe(site: TransformContext, do: MoveProbe) -> Iterable[Edit]:
     probe = container.get(do.probe) or {}
     if probe.get("httpGet", {}).get("path") not in site.parameters.health_paths:
         return
-    now, to = shapes.probe_port(container, probe), site.port(do.to)
-    if now == to:
+    current, to = shapes.probe_port(container, probe), site.port(do.to)
+    if current == to:
         return
-    if now != site.parameters.ports.proxy:
-        raise TransformError(f"{do.probe} of container {container['name']} asks port {probe['httpGet']['port']}")
+    if current != (expected := site.parameters.ports.proxy):
+        port = probe["httpGet"]["port"]
+        raise TransformError(f"{do.probe} of container {container['name']} queries port {port}, expected {expected}")
     yield f"{site.path(do.container)}.{do.probe}.httpGet.port", probe["httpGet"]["port"], to, None
 
 
@@ -151,12 +154,15 @@ def _replace_in_argument(site: TransformContext, do: ReplaceInArgument) -> Itera
     if not gates:
         return
     if len(gates) > 1:
-        raise TransformError(f"{len(gates)} arguments of container {container['name']} contain {do.after}")
-    known = {to, site.port(PortName.SIDECAR)}
+        raise TransformError(f"{len(gates)} arguments of container {container['name']} contain {do.after}, expected 1")
+    expected = {to, site.port(PortName.SIDECAR)}
     pattern = re.compile(f"({re.escape(do.after)})(\\d+)")
-    strange = [port for _, port in pattern.findall(gates[0]) if int(port) not in known]
-    if strange:
-        raise TransformError(f"an argument of container {container['name']} polls port {strange[0]} after {do.after}")
+    unexpected = [port for _, port in pattern.findall(gates[0]) if int(port) not in expected]
+    if unexpected:
+        raise TransformError(
+            f"an argument of container {container['name']} polls port {unexpected[0]} after {do.after}, "
+            f"expected {' or '.join(str(port) for port in sorted(expected))}"
+        )
     moved = pattern.sub(rf"\g<1>{to}", gates[0])
     if moved != gates[0]:
         yield f"{site.path(do.container)}.args[*={do.after}]", gates[0], moved, None
@@ -166,11 +172,11 @@ def _remove_argument(site: TransformContext, do: RemoveArgument) -> Iterable[Edi
     container = site.container(do.container)
     arguments = container.get("args", [])
     if do.prefix.rstrip("=") in arguments:
-        raise TransformError(f"{do.prefix} of container {container['name']} is written as two arguments")
-    found = [index for index, argument in enumerate(arguments) if argument.startswith(do.prefix)]
-    if len(found) > 1:
-        raise TransformError(f"container {container['name']} has {len(found)} arguments {do.prefix}")
-    for index in found:
+        raise TransformError(f"{do.prefix} of container {container['name']} is split into two arguments, expected one")
+    indexes = [index for index, argument in enumerate(arguments) if argument.startswith(do.prefix)]
+    if len(indexes) > 1:
+        raise TransformError(f"container {container['name']} has {len(indexes)} arguments {do.prefix}, expected 1")
+    for index in indexes:
         yield f"{site.path(do.container)}.args[^={do.prefix}]", arguments[index], None, index
 
 
@@ -187,19 +193,19 @@ _EDITS: dict[type, Callable[[TransformContext, Any], Iterable[Edit]]] = {
 
 @dataclass(frozen=True, slots=True)
 class PendingChanges:
-    """What the cutover would change on a node, and what a person has to look at first."""
+    """The changes that the cutover would make to a node, and the problems that an operator has to fix first."""
 
     changes: tuple[Change, ...]
     problems: tuple[str, ...]
 
 
 def pending_changes(statefulset: Object, service: Object, plan: Plan, image: str | None) -> PendingChanges:
-    """Give all changes from the objects as they are to the end of the cutover, in the order of the stages.
+    """Return all changes from the current objects to the end of the cutover, in the order of the stages.
 
-    ``image`` is the sidecar image that the node is to run. Transforms that do not fit are told as problems and
-    left out, so that the rest can still be shown.
+    ``image`` is the sidecar image that the node will run. A transform that fails is reported as a problem and skipped,
+    so that the remaining changes can still be shown.
     """
-    found: list[Change] = []
+    pending: list[Change] = []
     problems: list[str] = []
     for stage in plan.stages:
         for do in stage.transforms:
@@ -214,35 +220,36 @@ def pending_changes(statefulset: Object, service: Object, plan: Plan, image: str
             except (TransformError, shapes.NotASeiNodePod, LookupError, changing.ConflictingChange) as error:
                 problems.append(f"{stage.stage}: {error}")
                 continue
-            found += new
-    return PendingChanges(tuple(found), tuple(problems))
+            pending += new
+    return PendingChanges(tuple(pending), tuple(problems))
 
 
 def batches(
     statefulset: Object, changes: Iterable[Change], parameters: Parameters, *, merged: bool
 ) -> list[tuple[StageName, list[Change]]]:
-    """Group a node's changes into the writes that are made together, each named by the last stage that it completes.
+    """Group a node's changes into writes, each named by the last stage that it completes.
 
-    A drain or a crash may make a pod of any template at any moment. So the stages join until the template could
-    start: expose and probes, for one, where the template's image splits already. Merged, all of them join.
+    A drain or a crash can create a pod of the current template at any time. Stages are therefore joined until a pod of
+    the template could become Ready: for example expose and probes, if the template's image already splits. With
+    ``merged``, all stages are joined.
     """
-    waiting: list[Change] = []
-    found: list[tuple[StageName, list[Change]]] = []
+    batch: list[Change] = []
+    writes: list[tuple[StageName, list[Change]]] = []
     changes = list(changes)
     last = max((StageName(change.stage).position for change in changes), default=-1)
     for stage in StageName:
         new = [change for change in changes if change.stage == stage]
-        waiting += new
+        batch += new
         statefulset = changing.apply(statefulset, (change for change in new if change.kind == STATEFUL_SET))
-        if not waiting or (stage.position < last and (merged or start_blockers(statefulset, parameters))):
+        if not batch or (stage.position < last and (merged or start_blockers(statefulset, parameters))):
             continue
-        found.append((stage, waiting))
-        waiting = []
-    return found
+        writes.append((stage, batch))
+        batch = []
+    return writes
 
 
 def start_blockers(statefulset: Object, parameters: Parameters) -> list[str]:
-    """Say why a pod of a StatefulSet's template could never get ready; empty if it could."""
+    """Return why a pod of a StatefulSet's template could never become Ready; empty if it could."""
     try:
         return shapes.read(statefulset["spec"]["template"]["spec"], parameters).start_blockers()
     except shapes.NotASeiNodePod as error:
