@@ -24,9 +24,8 @@ def cut_over() -> Ships:
 
 
 def replies(ships: Ships) -> list[tuple[bool, str]]:
-    board = run_control._read(
-        ships.world.cluster.objects[run_control.Kind.CONFIG_MAP]["seimigrate-system", run_control.NAME]
-    )
+    config_maps = ships.world.cluster.objects[Kind.CONFIG_MAP]
+    board = run_control._read(config_maps[SYSTEM_NAMESPACE, run_control.NAME])
     return [(reply.accepted, reply.message) for reply in board.replies]
 
 
