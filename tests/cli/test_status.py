@@ -43,9 +43,9 @@ def test_json_has_exactly_its_keys(world: World) -> None:
     assert (node["stage"], node["direction"], node["outcome"]) == ("release", "forward", "done-held")
     assert (node["held"], node["guarded"]) == (True, False)
     assert node["shape"] == {"template": "enforced", "pod": "enforced"}
-    assert "gave no sign" in node["reason"]
+    assert "did not confirm this template" in node["reason"]
     wants = "kube-rbac-proxy: args, livenessProbe, readinessProbe; sei-sidecar: image; seid: args, startupProbe"
-    assert node["reason"].endswith(f"before us it had otherwise {wants}")
+    assert node["reason"].endswith(f"fields that the controller rendered differently: {wants}")
 
 
 def test_held_is_guarded_only_while_a_run_renews_the_lock(world: World) -> None:

@@ -48,7 +48,7 @@ def nodes(*listed: NodeProgress) -> dict[str, NodeProgress]:
 def test_those_that_move_or_failed_are_named_and_the_others_counted() -> None:
     on_their_way = nodes(
         node("sei/full-0", outcome="done", restarts=2),
-        node("sei/full-1", wait_reason="the pod to be Ready", restarts=1),
+        node("sei/full-1", wait_reason="pod is not Ready", restarts=1),
         node("sei/full-2", direction="rollback", stage="enforce", failure="the pod is stuck"),
         node("sei/full-3", outcome="rolled-back", failure="it broke " * 20, restarts=2),
     )

@@ -258,7 +258,7 @@ def test_all_blockers_are_told_at_once(ready: NodeObservation) -> None:
 @pytest.mark.parametrize(
     ("tasks", "told"),
     [
-        ([], "no completed mark-ready"),
+        ([], "no record of a completed mark-ready"),
         ([{"type": "mark-ready", "status": "completed"}], ""),
         ([{"type": "snapshot", "status": "running"}, {"type": "mark-ready", "status": "completed"}], ""),
         ([{"type": "mark-ready", "status": "completed"}, {"type": "reset-data", "status": "completed"}], ""),

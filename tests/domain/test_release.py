@@ -81,7 +81,7 @@ def test_what_the_controller_declined_or_the_plan_forbids_stays_held() -> None:
 
 
 def test_nobody_is_asked_to_agree_with_what_somebody_else_changed() -> None:
-    assert release.release(situation(observed=1)) == Wait("the StatefulSet controller to see the template", GATE)
+    assert release.release(situation(observed=1)) == Wait("StatefulSet controller has not observed the new template", GATE)
     stale = noted(release.release(situation(revision="old")))
     assert stale.outcome is Outcome.DONE_HELD
     ours = replace(RECORD, changes=(Change("expose", "StatefulSet", "spec.replicas", 5, 6),))
@@ -136,7 +136,7 @@ def test_a_label_that_does_not_come_back_in_time_is_none(label: str) -> None:
     early = release.release(situation(NOW + AGREEMENT - 0.1, WAITING, labels={"sei.io/role": label}))
     late = noted(release.release(situation(NOW + AGREEMENT, WAITING, labels={"sei.io/role": label})))
     if label == ASKED.after:
-        assert early == Wait("a sign that the controller agrees", AGREEMENT)
+        assert early == Wait("controller has not confirmed the new template", AGREEMENT)
         assert late.intent is not None
         assert late.intent.changes == (ASKED.inverse,)
     else:
@@ -164,7 +164,7 @@ AGREED = replace(RECORD, agreed_at=NOW)
 
 def test_after_two_polls_without_a_doubt_it_is_handed_back() -> None:
     assert release.release(situation(NOW + SETTLE - 0.1, AGREED)) == Wait(
-        "two polls of the controller", RECHECK_INTERVAL
+        "stabilizing: two controller polls must pass", RECHECK_INTERVAL
     )
     assert noted(release.release(situation(NOW + SETTLE, AGREED))).removing_hold
 

@@ -77,16 +77,16 @@ def test_a_template_that_was_not_seen_yet_is_waited_for_and_then_left_to_a_perso
     unseen = statefulset(observed=observed)
     unseen["status"]["updateRevision"] = revision
     assert rollout.rollout(situation(NOW + GATE - 1, statefulset=unseen)) == Wait(
-        "the StatefulSet controller to see the template", GATE
+        "StatefulSet controller has not observed the new template", GATE
     )
     assert noted(rollout.rollout(situation(NOW + GATE, statefulset=unseen))).outcome is Outcome.PAUSED
 
 
 def test_without_a_pod_it_waits_for_one_until_the_deadline_of_readiness() -> None:
-    assert rollout.rollout(situation(NOW + READY - 1, pod=None)) == Wait("a pod to be made", RECHECK_INTERVAL)
+    assert rollout.rollout(situation(NOW + READY - 1, pod=None)) == Wait("pod does not exist yet", RECHECK_INTERVAL)
     failed = noted(rollout.rollout(situation(NOW + READY, pod=None)))
     assert failed.direction is Direction.ROLLBACK
-    assert "a pod to be made" in (failed.failure or "")
+    assert "pod does not exist yet" in (failed.failure or "")
     assert isinstance(rollout.rollout(situation(NOW + READY, pod=None, progressed_at=NOW + 1)), Wait)
 
 
@@ -94,7 +94,7 @@ def test_an_old_pod_is_waited_for_with_its_grace_and_never_forced() -> None:
     grace = PLAN.termination_grace_period.for_mode(Mode.FULL_NODE) + GATE
     for record, going in ((RECORD, True), (replace(RECORD, replaced_pods=("p-1",)), False)):
         there = pod("old", going=going)
-        assert rollout.rollout(situation(NOW + grace - 1, record, pod=there)) == Wait("the old pod to stop", grace)
+        assert rollout.rollout(situation(NOW + grace - 1, record, pod=there)) == Wait("old pod is terminating", grace)
         assert noted(rollout.rollout(situation(NOW + grace, record, pod=there))).outcome is Outcome.PAUSED
         assert isinstance(rollout.rollout(situation(NOW + grace, record, pod=there, progressed_at=NOW + 1)), Wait)
 
@@ -162,7 +162,7 @@ def test_a_refused_eviction_is_tried_again_until_the_deadline_and_back_it_is_del
     patience = PLAN.deadlines.eviction
     early = replace(RECORD, eviction_blocked_since=NOW - patience + 1)
     assert rollout.eviction_blocked(replace(ctx, record=early)) == Wait(
-        "a disruption budget to allow the eviction", RECHECK_INTERVAL
+        "eviction blocked by a PodDisruptionBudget", RECHECK_INTERVAL
     )
     late = replace(RECORD, eviction_blocked_since=NOW - patience)
     assert noted(rollout.eviction_blocked(replace(ctx, record=late))).direction is Direction.ROLLBACK
@@ -227,7 +227,7 @@ def test_health_is_asked_first_and_the_tasks_when_it_says_503() -> None:
 def test_tasks_that_are_not_told_are_waited_for() -> None:
     for status, text in ((None, "no route"), (500, "status 500")):
         silent = rollout.mark_ready(situation(replies=answers(health=503, tasks=status)))
-        assert silent == Wait(f"the sidecar's tasks ({text})", RECHECK_INTERVAL)
+        assert silent == Wait(f"sidecar task list is unavailable ({text})", RECHECK_INTERVAL)
     garbled = answers(health=503, tasks=200)
     garbled[PodQuery.TASKS] = replace(garbled[PodQuery.TASKS], body="{")
     assert isinstance(rollout.mark_ready(situation(replies=garbled)), Wait)
@@ -247,7 +247,7 @@ def test_before_an_intended_mark_is_carried_out_it_is_looked_at_again() -> None:
     meant = replace(RECORD, intent=Intent(IntentKind.MARK_READY, task="t"))
     assert rollout.recheck_unready(situation(record=meant)) == QueryPod((PodQuery.HEALTH,))
     silent = rollout.recheck_unready(situation(record=meant, replies=answers(health=None)))
-    assert silent == Wait("the sidecar's health (no route)", RECHECK_INTERVAL)
+    assert silent == Wait("sidecar health is unavailable (no route)", RECHECK_INTERVAL)
     done = noted(rollout.recheck_unready(situation(record=meant, replies=answers(health=200))))
     assert (done.intent, done.mark_ready_attempts) == (None, 1)
     assert rollout.recheck_unready(situation(record=meant, replies=ASKS)) is None
@@ -266,11 +266,11 @@ def test_the_height_is_asked_while_seid_runs_and_the_sidecar_is_not_unwell() -> 
     assert rollout.wait(situation(pod=both, replies=answers(health=200))) == QueryPod((PodQuery.HEIGHT,))
     assert rollout.wait(situation(pod=both, replies=answers(health=None))) == QueryPod((PodQuery.HEIGHT,))
     assert rollout.wait(situation(pod=both, replies=answers(health=503))) == Wait(
-        "the pod to be Ready", RECHECK_INTERVAL
+        "pod is not Ready", RECHECK_INTERVAL
     )
-    assert rollout.wait(situation()) == Wait("the pod to be Ready", RECHECK_INTERVAL)
+    assert rollout.wait(situation()) == Wait("pod is not Ready", RECHECK_INTERVAL)
     seen = rollout.wait(situation(pod=both, replies=answers(height=200)))
-    assert seen == Wait("the pod to be Ready", RECHECK_INTERVAL)
+    assert seen == Wait("pod is not Ready", RECHECK_INTERVAL)
 
 
 def test_a_pod_that_is_stuck_fails_sooner_than_one_that_is_slow() -> None:
@@ -279,7 +279,7 @@ def test_a_pod_that_is_stuck_fails_sooner_than_one_that_is_slow() -> None:
     patience = PLAN.deadlines.stuck
     assert patience < READY
     waits = rollout.wait(situation(NOW + patience - 1, pod=stuck))
-    assert waits == Wait(f"the pod to be Ready (container {SEID}: CrashLoopBackOff)", RECHECK_INTERVAL)
+    assert waits == Wait(f"pod is not Ready (container {SEID}: CrashLoopBackOff)", RECHECK_INTERVAL)
     failed = noted(rollout.wait(situation(NOW + patience, pod=stuck)))
     assert "CrashLoopBackOff" in (failed.failure or "")
     assert isinstance(rollout.wait(situation(NOW + patience, pod=stuck, progressed_at=NOW + 1)), Wait)
@@ -319,11 +319,11 @@ def test_one_that_cannot_be_moved_is_let_be_unless_something_of_it_was_changed()
 
 def test_what_a_policy_denies_ends_as_the_stage_says() -> None:
     ctx = situation(admission_denial="not on Fridays")
-    assert noted(ctx.denied("a patch")).blocked == ("denied: a patch was denied: not on Fridays",)
+    assert noted(ctx.denied("a patch")).blocked == ("denied: a patch was denied by an admission policy: not on Fridays",)
     done = noted(replace(ctx, record=replace(RECORD, stage=StageName.RELEASE)).denied("a patch"))
-    assert (done.outcome, done.reason) == (Outcome.DONE_HELD, "a patch was denied: not on Fridays")
+    assert (done.outcome, done.reason) == (Outcome.DONE_HELD, "a patch was denied by an admission policy: not on Fridays")
     other = noted(replace(ctx, record=replace(RECORD, stage=StageName.EXPOSE)).denied("a patch"))
-    assert (other.direction, other.failure) == (Direction.ROLLBACK, "a patch was denied: not on Fridays")
+    assert (other.direction, other.failure) == (Direction.ROLLBACK, "a patch was denied by an admission policy: not on Fridays")
     back = replace(RECORD, direction=Direction.ROLLBACK)
     assert noted(replace(ctx, record=back).denied("a patch")).outcome is Outcome.FAILED
     asked = Change("release", "StatefulSet", "metadata.labels[sei.io/role]", "node", "node-asks")

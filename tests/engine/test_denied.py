@@ -70,7 +70,7 @@ def test_where_the_trial_of_the_hold_is_denied_by_another_policy_the_node_is_blo
     result = scene.apply()
     assert result.outcome is Outcome.BLOCKED
     assert result.record is not None
-    assert f"a trial of the hold was denied: {DENIAL}" in result.record.reason
+    assert f"the dry run of the hold was denied by an admission policy: {DENIAL}" in result.record.reason
     scene.assert_as_before()
 
 

@@ -321,7 +321,7 @@ def test_a_container_that_somebody_renames_before_the_release_is_told_and_nothin
     ("path", "value", "told", "restarts"),
     [
         (f"{PROXY_ARGS}/-", "--ignore-paths=/v0/healthz", "args[^=--ignore-paths=]", 1),
-        (GRACE, 31, "the pod was made before that", 2),
+        (GRACE, 31, "after the pod was created", 2),
     ],
     ids=["a field of ours", "another field"],
 )

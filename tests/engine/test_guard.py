@@ -233,7 +233,7 @@ def test_a_node_whose_run_died_in_the_middle_of_a_write_belongs_to_a_run() -> No
     process = Process(scene)
     process.for_seconds(400)
     assert process.pods.marked == 0
-    assert any("it has to go on: seimigrate apply --node" in reason for reason in process.left())
+    assert any("resume it: seimigrate apply --node" in reason for reason in process.left())
 
 
 @pytest.mark.parametrize(("spec", "reason"), [({"paused": True}, "spec.paused"), ({"image": "sei:v9"}, "spec.image")])
@@ -255,7 +255,7 @@ def test_a_sidecar_that_crashes_or_does_not_take_it_is_left_to_people() -> None:
     process = Process(scene)
     process.for_seconds(600)
     assert process.pods.marked == 3
-    assert any("though it was marked ready 3 times" in reason for reason in process.left())
+    assert any("after 3 mark-ready attempts" in reason for reason in process.left())
     scene.world.faults(*KEY).stays_unready = False
     scene.world.faults(*KEY).sidecar_crashes = True
     scene.delete_pod()

@@ -133,7 +133,7 @@ def test_a_step_that_does_not_succeed_ends_as_the_page_says(word: OnFailure, out
     scene.world.faults(NAMESPACE, NAME).stays_unready = True
     result = scene.rollback(runbooks=ways(wait=word))
     assert result.outcome is outcome
-    assert "waited for the pod to be Ready" in scene.record.reason or "stuck" in scene.record.reason
+    assert "the pod cannot start" in scene.record.reason or "no progress" in scene.record.reason
     scene.world.faults(NAMESPACE, NAME).stays_unready = False
     assert scene.rollback().outcome is Outcome.ROLLED_BACK
     scene.assert_as_before()
@@ -190,7 +190,7 @@ class TestChosen:
         scene.interrupt(reaching(StageName.POLICY))
         only = RollbackStep(StepName.RELEASE, on_failure=OnFailure.STAY_HELD)
         assert scene.rollback(runbooks=chosen("hold", only)).outcome is Outcome.FAILED
-        assert "is still as the cutover left it: unpatch comes before release" in scene.record.reason
+        assert "is not reverted; step revert must run before release" in scene.record.reason
         assert scene.held
         assert scene.rollback(runbooks=chosen()).outcome is Outcome.ROLLED_BACK
         scene.assert_as_before()
@@ -230,5 +230,5 @@ def test_a_record_without_any_way_back_stops_instead_of_claiming_one() -> None:
     scene.interrupt(reaching(StageName.POLICY))
     empty = RollbackRunbooks("none", ())
     assert scene.rollback(runbooks=empty).outcome is Outcome.PAUSED
-    assert "binds no way back" in scene.record.reason
+    assert "has no rollback runbook for stage policy" in scene.record.reason
     assert scene.shape is Shape.ENFORCED

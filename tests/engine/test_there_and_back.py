@@ -218,7 +218,7 @@ def test_a_controller_that_was_asked_about_one_shape_is_asked_again_about_the_ot
     scene.world.replace_controller("new")
     scene.world.run(10)
     assert scene.rollback().outcome is Outcome.ROLLED_BACK_HELD
-    assert "no sign" in scene.record.reason
+    assert "did not confirm" in scene.record.reason
     assert not any(record.agreed_at for record, _ in scene.seen)
     assert scene.statefulset["metadata"]["labels"]["sei.io/role"] == role
     assert scene.shape is scene.pod_shape is Shape.SHARED
