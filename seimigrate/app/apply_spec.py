@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from seimigrate.app import arguments, names, selection, snapshot
+from seimigrate.app.options import ApplyOptions, NodeSelection, PlanOptions
 from seimigrate.app.selection import Selection
 from seimigrate.app.session import Session, cluster_id
 from seimigrate.app.snapshot import ClusterSnapshot
-from seimigrate.cli.options import ApplyOptions, NodeSelection, PlanOptions
 from seimigrate.domain.findings import AcceptedFindings
 from seimigrate.domain.fleet.saved_plan import SavedNode, SavedPlan
 from seimigrate.domain.node import fingerprints, preview

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seimigrate.app import names
-from seimigrate.cli.options import NodeSelection
+from seimigrate.app.options import NodeSelection
 from seimigrate.engine import readers
 from seimigrate.engine.errors import SeimigrateError, UsageError
 from seimigrate.engine.ports import Cluster

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from seimigrate.app.kube_context import context_namespace
-from seimigrate.cli.options import ConnectionOptions
+from seimigrate.app.options import ConnectionOptions
 from seimigrate.domain.kube.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
 from seimigrate.engine import executor, guard, hold, node_observer, permissions
 from seimigrate.engine.errors import LockHeld, NotFound, SeimigrateError

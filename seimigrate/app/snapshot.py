@@ -7,8 +7,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
+from seimigrate.app.options import ApplyOptions, PlanFileOptions, PlanOptions
 from seimigrate.app.selection import Selection
-from seimigrate.cli.options import ApplyOptions, PlanOptions
 from seimigrate.domain.findings import AcceptedFindings
 from seimigrate.domain.kube import managed_fields
 from seimigrate.domain.kube.kinds import CONTROLLER_MANAGER
@@ -27,7 +27,7 @@ from seimigrate.planfile import read_plan
 from seimigrate.runbook import read_runbooks
 
 
-def load_plan_file(file: PlanOptions) -> Plan:
+def load_plan_file(file: PlanFileOptions) -> Plan:
     """Load the plan; raises ``PlanError`` with all that is wrong."""
     return read_plan(file.plan, file.set_)
 

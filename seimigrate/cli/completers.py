@@ -32,14 +32,13 @@ def _starting_with(incomplete: str, words: Iterable[str]) -> list[str]:
 
 
 def _nodes(ctx: typer.Context) -> Iterator[tuple[str, str]]:
-    from seimigrate.cli.invocation import invocation_of
-    from seimigrate.cli.options import ConnectionOptions
+    from seimigrate.app.options import ConnectionOptions
     from seimigrate.domain.kube.kinds import Kind
     from seimigrate.engine.errors import SeimigrateError
 
     chosen = ConnectionOptions(ctx.params.get("context"), ctx.params.get("kubeconfig"))
     try:
-        for node in invocation_of(ctx).open_session(chosen).cluster.list(Kind.SEI_NODE):
+        for node in ctx.find_root().obj.open_session(chosen).cluster.list(Kind.SEI_NODE):
             yield node["metadata"]["namespace"], node["metadata"]["name"]
     except SeimigrateError:
         return

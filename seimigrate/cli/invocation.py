@@ -71,7 +71,7 @@ class Invocation:
     def require_confirmation(self, yes: bool) -> None:
         """Raise ``UsageError`` where a question is due and nobody is there to answer it."""
         if not yes and not sys.stdin.isatty():
-            raise UsageError("there is no terminal to ask on, and this changes things", hint="add --yes")
+            raise UsageError("confirmation required, but stdin is not a terminal", hint="add --yes")
 
     def confirm(self, yes: bool, heading: str, rows: Sequence[tuple[str, str]]) -> None:
         """Show what is about to be done and ask; raises ``SeimigrateError`` for anything but yes."""
@@ -79,7 +79,7 @@ class Invocation:
             return
         width = max(len(name) for name, _ in rows)
         lines = [heading, *(f"  {name:<{width}}  {text}" for name, text in rows)]
-        sys.stderr.write("\n".join(lines) + "\ngo on? [y/N] ")
+        sys.stderr.write("\n".join(lines) + "\nContinue? [y/N] ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise SeimigrateError("not confirmed: nothing was changed")

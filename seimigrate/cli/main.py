@@ -1,4 +1,4 @@
-"""The program: its commands, and the one place where whatever went wrong becomes a message and an exit code."""
+"""The program: its commands, and the one place that turns an error into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from seimigrate.cli.commands.status import status
 from seimigrate.cli.commands.unlock import unlock
 from seimigrate.cli.commands.verify import verify
 from seimigrate.cli.completion import completion, prepare
+from seimigrate.cli.help import HelpCommand
 from seimigrate.cli.invocation import Invocation
 from seimigrate.cli.option_groups import expand_groups
 from seimigrate.engine.errors import ApiError, LockHeld, SeimigrateError, UsageError
@@ -55,10 +56,10 @@ def program(
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
     ] = False,
 ) -> None:
-    """Carry SeiNodes through the split-listeners cutover, one node at a time, and back from every step."""
+    """Migrate SeiNodes to split listeners, with rollback from any stage."""
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def schema() -> None:
     """Print the JSON Schema of plan files."""
     from seimigrate.planfile import plan_schema
@@ -67,16 +68,16 @@ def schema() -> None:
 
 
 for _command in (plan, apply, status, verify, rollback, hold, guard, *control.COMMANDS, unlock, completion):
-    app.command()(expand_groups(_command))
+    app.command(cls=HelpCommand)(expand_groups(_command))
 app.add_typer(runbook, name="runbook")
 
-_policy = typer.Typer(no_args_is_help=True, help="NetworkPolicies that fit.")
-_policy.command()(expand_groups(render))
+_policy = typer.Typer(no_args_is_help=True, help="Render NetworkPolicies for the nodes.")
+_policy.command(cls=HelpCommand)(expand_groups(render))
 app.add_typer(_policy, name="policy")
 
 
 def main(argv: Sequence[str] | None = None, open_session: OpenSession = connect_session) -> int:
-    """Run a command and give its exit code; ``open_session`` says which cluster there is."""
+    """Run a command and return its exit code; ``open_session`` connects to the cluster."""
     invocation = Invocation(open_session)
     _disable_core_dumps()
     prepare()
@@ -93,19 +94,19 @@ def main(argv: Sequence[str] | None = None, open_session: OpenSession = connect_
         return _usage_error(invocation, words, error)
     except Interrupted:
         code = Exit.TERMINATED if invocation.terminated else Exit.PAUSED
-        safe = (
-            "that is safe, and the same command again goes on" if invocation.may_have_written else "nothing was changed"
-        )
+        safe = "rerun the same command to resume" if invocation.may_have_written else "nothing was changed"
         invocation.print_error(
-            f"interrupted: {safe}",
-            "seimigrate status shows how things are" if invocation.may_have_written else "",
+            f"interrupted; {safe}",
+            "seimigrate status shows the state of each node" if invocation.may_have_written else "",
             code,
         )
         return code
     except SeimigrateError as error:
         code = _exit_of(error)
         again = (
-            "then the same command again goes on" if invocation.may_have_written and isinstance(error, ApiError) else ""
+            "then rerun the same command to resume"
+            if invocation.may_have_written and isinstance(error, ApiError)
+            else ""
         )
         invocation.print_error(error.message, "; ".join(filter(None, (error.hint, again))), code)
         return code
@@ -119,7 +120,7 @@ def main(argv: Sequence[str] | None = None, open_session: OpenSession = connect_
 
 
 def _usage_error(invocation: Invocation, words: Sequence[str], error: typer.TyperException) -> Exit:
-    """Say what is wrong with the words themselves; where there are none to speak of, the error is the help."""
+    """Print what is wrong with the arguments; without arguments the error is the help."""
     told = error.format_message().replace("Value error, ", "")
     if told.startswith("Usage:"):
         sys.stderr.write(f"{told}\n")
@@ -133,7 +134,7 @@ def _usage_error(invocation: Invocation, words: Sequence[str], error: typer.Type
 
 
 def _disable_core_dumps() -> None:
-    """Let no crash write this process's memory down, as there are tokens in it; nor that of what it starts.
+    """Disable core dumps of this process and of its children, because their memory holds tokens.
 
     One byte is less than any core. With no byte, a program that the kernel hands cores to would still get one: only one
     byte keeps it from that (Linux, fs/coredump.c).
@@ -144,7 +145,7 @@ def _disable_core_dumps() -> None:
 
 
 def _program_name() -> str:
-    """Give the name by which this was called: alone, or as a plugin of kubectl."""
+    """Return the name by which the program was called: its own, or that of the kubectl plugin."""
     return "kubectl seimigrate" if Path(sys.argv[0]).name == "kubectl-seimigrate" else "seimigrate"
 
 
@@ -160,9 +161,9 @@ def _code(code: Any) -> int:
 
 @contextlib.contextmanager
 def _signals(invocation: Invocation) -> Iterator[None]:
-    """Let ^C, and a kind request to end, come as ``Interrupted``; the second one ends the process at once.
+    """Turn the first SIGINT or SIGTERM into ``Interrupted``; the second one ends the process immediately.
 
-    Work that can finish its step is asked to, and ends by itself then.
+    Work with a ``stop_handler`` finishes its current step first.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -174,7 +175,7 @@ def _signals(invocation: Invocation) -> Iterator[None]:
             signal.signal(each, signal.SIG_DFL)
         if invocation.stop_handler is None:
             raise Interrupted
-        sys.stderr.write("stops after the step that is being done; ^C again leaves at once\n")
+        sys.stderr.write("stopping after the current step; press Ctrl-C again to exit immediately\n")
         invocation.stop_handler()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,4 +1,4 @@
-"""Let a command take groups of options as dataclasses: typer itself knows single parameters only."""
+"""Allow a command to take groups of options as dataclasses; typer itself knows single parameters only."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
+
+from seimigrate.cli.options import OPTIONS
 
 
 def expand_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """Give the command with each dataclass among its parameters replaced by that dataclass's fields."""
+    """Return the command with each dataclass among its parameters replaced by that dataclass's fields."""
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     single, grouped = [], []
@@ -32,9 +34,14 @@ def expand_groups(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _parameters(group: Any) -> list[inspect.Parameter]:
-    hints = get_type_hints(group, include_extras=True)
+    hints = get_type_hints(group)
     return [
-        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=_default(f), annotation=hints[f.name])
+        inspect.Parameter(
+            f.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=_default(f),
+            annotation=Annotated[hints[f.name], OPTIONS[group][f.name]],
+        )
         for f in fields(group)
     ]
 

@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
+from seimigrate.app.options import ConnectionOptions
 from seimigrate.cli.main import main as program
-from seimigrate.cli.options import ConnectionOptions
 from seimigrate.domain.kube.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind
 from seimigrate.engine.executor import InlineExecutor
 from seimigrate.engine.permissions import RequiredPermissions

@@ -57,7 +57,10 @@ def run_preflight(
     spec: RunSpec,
     keys: Sequence[Key],
 ) -> Preflight:
-    """Check each node; raises ``UsageError`` for a missing one, ``SeimigrateError`` for one in progress by another plan."""
+    """Check each node.
+
+    Raises ``UsageError`` for a missing node, ``SeimigrateError`` for one in progress by another plan.
+    """
     candidates: list[Candidate] = []
     done: list[Key] = []
     for namespace, name in keys:

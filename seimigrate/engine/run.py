@@ -134,7 +134,7 @@ class Run:
         NodeWorker(ports, self._journal, observer, self._hold, self._plan, self._report).take_over(record)
 
     def _campaign_after(self, key: str, record: Record | None) -> Campaign | None:
-        """Return the cutover's campaign after a node that finished right before the earlier run died, if it was in it."""
+        """Return the cutover's campaign after a node of it that finished right before the earlier run died."""
         stored = self._store.record
         in_sweep = stored.sweep is not None and key in stored.sweep.keys
         if record is None or stored.campaign is None or in_sweep or stored.nodes[key] != IN_PROGRESS:

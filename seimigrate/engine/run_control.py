@@ -127,8 +127,8 @@ class ControlClient:
         if (reply := self._answer(request, look_once=True)) is not None:
             return reply
         raise SeimigrateError(
-            f"the run of {leases.holder(lease)} has not answered for {REPLY_TIMEOUT:.0f} s, and the wish was taken back",
-            hint="does it live? seimigrate status; where it is gone, the same apply again goes on",
+            f"the run of {leases.holder(lease)} did not reply within {REPLY_TIMEOUT:.0f} s; the request was withdrawn",
+            hint="check whether it is running: seimigrate status; if it is not, rerun apply to resume",
         )
 
     def _answer(self, request: ControlRequest, *, look_once: bool = False) -> ControlReply | None:

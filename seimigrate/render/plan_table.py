@@ -23,7 +23,8 @@ def show(report: PlanReport, on: Console) -> None:
     _warnings(report, on)
     on.print()
     on.print(
-        f"{formatting.pluralize(len(report.nodes), 'node')}: {report.pending} to move, {report.blocked} blocked, {report.done} done; "
+        f"{formatting.pluralize(len(report.nodes), 'node')}: "
+        f"{report.pending} to cut over, {report.blocked} blocked, {report.done} done; "
         f"{formatting.pluralize(report.restarts, 'restart')}"
         + (f", about {formatting.duration(report.seconds)}" if report.seconds else "")
     )

@@ -102,7 +102,7 @@ def test_a_patch_of_a_page_fails_where_somebody_else_changed_the_field(scene: Sc
     assert done.returncode != 0
     assert scene.statefulset["spec"] == spec
     again = scene.run("runbook show", "rollback-release").out
-    assert "Left alone, since somebody else changed it: StatefulSet" in again
+    assert "Not reverted (modified by another client): StatefulSet" in again
     scene.edit(Kind.STATEFUL_SET, {"op": "replace", "path": path, "value": 9100})
     assert scene.run("rollback").code == 0
 

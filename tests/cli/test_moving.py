@@ -86,7 +86,7 @@ def test_paused_is_5_and_the_same_command_goes_on(world: World) -> None:
     told = say(session, "apply", "--no-guard", *GO, "--yes")
     assert told.code == 5
     assert "paused" in told.out
-    assert "a chain upgrade goes before a migration" in " ".join(told.out.split())
+    assert "a chain upgrade takes precedence" in " ".join(told.out.split())
     assert told.out.splitlines()[-1].startswith("next: seimigrate apply --set")
     status = say(session, "status", *SPLIT, "-o", "json").json
     assert (status["summary"]["unfinished"], status["nodes"][0]["outcome"]) == (1, "paused")
@@ -155,8 +155,7 @@ def test_rollback_to_a_stage_that_is_ahead_is_4_and_says_where_the_node_is(world
         "stage-not-reached: it reached the end of stage hold; enforce comes later, and only apply goes forward" in shown
     )
     assert (
-        "seimigrate rollback --node sei/full-0 --to hold, or completely: seimigrate rollback --node sei/full-0"
-        in shown
+        "seimigrate rollback --node sei/full-0 --to hold, or completely: seimigrate rollback --node sei/full-0" in shown
     )
     assert told.out.splitlines()[-1].startswith("next: seimigrate status")
     assert "brought back" not in shown

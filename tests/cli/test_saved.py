@@ -318,7 +318,7 @@ def spoil(file: str, old: str, new: str) -> None:
     [
         ('"public": 9100', '"public": 9200', "it was changed after it was saved"),
         ('"kind": "seimigrate plan"', '"kind": "other"', "it is JSON, but no saved plan"),
-        ('"version": 1', '"version": 2', "its version is 2, and 1 is understood"),
+        ('"version": 1', '"version": 2', "version is 2, expected 1"),
         ('"content": {', '"content": ', "it is not JSON: cut off, or another file"),
     ],
 )

@@ -58,7 +58,7 @@ def test_those_that_move_or_failed_are_named_and_the_others_counted() -> None:
         "1 of 1 may be unavailable",
         "├─ canary 1 done",
         "├─ wave 1 1 rolled-back, 2 in-progress",
-        "│ ├─ sei/full-1 ready 1:40 1 restart waits: the pod to be Ready",
+        "│ ├─ sei/full-1 ready 1:40 1 restart waits: pod is not Ready",
         "│ ├─ sei/full-2 ← enforce 1:40 the pod is stuck",
         "│ └─ sei/full-3 rolled-back 2 restarts it broke it broke it broke it broke it bro…",
         "└─ wave 2 1 pending",

@@ -167,7 +167,7 @@ def test_what_is_open_blocks_and_acceptance_is_written_down(world: World) -> Non
     done = say(WorldSession(world), "apply", *GO, *words)
     assert done.code == 0
     assert any(
-        note.startswith("gone on in spite of Namespace sei: has no Net") for note in done.json["nodes"][0]["notes"]
+        note.startswith("accepted finding: Namespace sei: has no Net") for note in done.json["nodes"][0]["notes"]
     )
 
 

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
 
+from seimigrate.app.options import ConnectionOptions
 from seimigrate.cli.main import main
-from seimigrate.cli.options import ConnectionOptions
 from seimigrate.domain.kube.kinds import LEASE_NAME, SYSTEM_NAMESPACE, Kind, Object
 from seimigrate.engine.errors import ApiError, Forbidden, LockHeld
 from seimigrate.engine.executor import InlineExecutor

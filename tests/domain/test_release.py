@@ -81,7 +81,8 @@ def test_what_the_controller_declined_or_the_plan_forbids_stays_held() -> None:
 
 
 def test_nobody_is_asked_to_agree_with_what_somebody_else_changed() -> None:
-    assert release.release(situation(observed=1)) == Wait("StatefulSet controller has not observed the new template", GATE)
+    unseen = release.release(situation(observed=1))
+    assert unseen == Wait("StatefulSet controller has not observed the new template", GATE)
     stale = noted(release.release(situation(revision="old")))
     assert stale.outcome is Outcome.DONE_HELD
     ours = replace(RECORD, changes=(Change("expose", "StatefulSet", "spec.replicas", 5, 6),))

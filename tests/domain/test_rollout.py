@@ -265,9 +265,7 @@ def test_the_height_is_asked_while_seid_runs_and_the_sidecar_is_not_unwell() -> 
     assert rollout.wait(situation(pod=both)) == QueryPod((PodQuery.HEIGHT,))
     assert rollout.wait(situation(pod=both, replies=answers(health=200))) == QueryPod((PodQuery.HEIGHT,))
     assert rollout.wait(situation(pod=both, replies=answers(health=None))) == QueryPod((PodQuery.HEIGHT,))
-    assert rollout.wait(situation(pod=both, replies=answers(health=503))) == Wait(
-        "pod is not Ready", RECHECK_INTERVAL
-    )
+    assert rollout.wait(situation(pod=both, replies=answers(health=503))) == Wait("pod is not Ready", RECHECK_INTERVAL)
     assert rollout.wait(situation()) == Wait("pod is not Ready", RECHECK_INTERVAL)
     seen = rollout.wait(situation(pod=both, replies=answers(height=200)))
     assert seen == Wait("pod is not Ready", RECHECK_INTERVAL)
@@ -317,13 +315,16 @@ def test_one_that_cannot_be_moved_is_let_be_unless_something_of_it_was_changed()
     assert (touched.outcome, touched.reason) == (Outcome.PAUSED, "one; two")
 
 
+DENIED = "a patch was denied by an admission policy: not on Fridays"
+
+
 def test_what_a_policy_denies_ends_as_the_stage_says() -> None:
     ctx = situation(admission_denial="not on Fridays")
-    assert noted(ctx.denied("a patch")).blocked == ("denied: a patch was denied by an admission policy: not on Fridays",)
+    assert noted(ctx.denied("a patch")).blocked == (f"denied: {DENIED}",)
     done = noted(replace(ctx, record=replace(RECORD, stage=StageName.RELEASE)).denied("a patch"))
-    assert (done.outcome, done.reason) == (Outcome.DONE_HELD, "a patch was denied by an admission policy: not on Fridays")
+    assert (done.outcome, done.reason) == (Outcome.DONE_HELD, DENIED)
     other = noted(replace(ctx, record=replace(RECORD, stage=StageName.EXPOSE)).denied("a patch"))
-    assert (other.direction, other.failure) == (Direction.ROLLBACK, "a patch was denied by an admission policy: not on Fridays")
+    assert (other.direction, other.failure) == (Direction.ROLLBACK, DENIED)
     back = replace(RECORD, direction=Direction.ROLLBACK)
     assert noted(replace(ctx, record=back).denied("a patch")).outcome is Outcome.FAILED
     asked = Change("release", "StatefulSet", "metadata.labels[sei.io/role]", "node", "node-asks")

@@ -96,7 +96,7 @@ def test_a_way_there_and_the_way_back_may_both_be_denied() -> None:
     assert result.outcome is Outcome.FAILED
     assert result.record is not None
     assert DENIAL in (result.record.failure or "")
-    assert "writing its" in result.record.reason
+    assert "the patch of the" in result.record.reason
     scene.watchdog.denies = lambda request: False
     assert scene.rollback().outcome is Outcome.ROLLED_BACK
     scene.assert_as_before()

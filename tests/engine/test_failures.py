@@ -391,7 +391,7 @@ def test_another_accepted_image_asked_for_in_the_middle_is_taken_up() -> None:
     scene.interrupt(reaching(StageName.ENFORCE))
     scene.edit(Kind.SEI_NODE, {"op": "add", "path": "/spec/sidecar", "value": {"image": newer}})
     result = scene.apply()
-    assert "took back" not in str(result.record)
+    assert "reverted by another client" not in str(result.record)
     assert scene.template["initContainers"][1]["image"] == newer
 
 

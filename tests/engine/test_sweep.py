@@ -30,7 +30,8 @@ def replies(ships: Ships) -> list[tuple[bool, str]]:
 
 
 def test_rollback_paused_starts_no_node_until_it_is_resumed() -> None:
-    ships, paused_at = cut_over(), []
+    ships = cut_over()
+    paused_at: list[float] = []
 
     def operator(campaign: Campaign, action: FleetAction, fleet: FleetObservation) -> None:
         if len(ships.started) == 2 and not paused_at:

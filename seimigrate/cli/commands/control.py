@@ -1,4 +1,4 @@
-"""The brake: pause, resume, promote, skip, retry and abort, for the live run and from any terminal."""
+"""Control the live run from any terminal: pause, resume, promote, skip, retry and abort."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import typer
 from seimigrate.app.execute import holder
 from seimigrate.app.exit_codes import Exit
 from seimigrate.app.names import parse_namespaced_name
+from seimigrate.app.options import ConnectionOptions
 from seimigrate.cli.invocation import exit_with, invocation_of
-from seimigrate.cli.options import ConnectionOptions, OutputOptions
+from seimigrate.cli.options import OutputOptions, run_option
 from seimigrate.domain.fleet.control import ControlCommand
 from seimigrate.engine.run_control import ControlClient
 from seimigrate.render import json_output
@@ -21,27 +22,27 @@ NodeName = Annotated[str, typer.Argument(metavar="NS/NAME", help="The SeiNode.")
 
 
 def pause(ctx: typer.Context, connection: ConnectionOptions, output: OutputOptions) -> None:
-    """Let the live run start no other node, until resume."""
+    """Stop the live run from starting more nodes."""
     _send(ctx, connection, output, ControlCommand.PAUSE)
 
 
 def resume(ctx: typer.Context, connection: ConnectionOptions, output: OutputOptions) -> None:
-    """Let the live run go on that paused; failures so far are forgiven."""
+    """Resume a paused run and reset its failure count."""
     _send(ctx, connection, output, ControlCommand.RESUME)
 
 
 def promote(ctx: typer.Context, connection: ConnectionOptions, output: OutputOptions) -> None:
-    """Let the live run go on to the next wave: its soak and its gates have passed."""
+    """Skip the remaining soak and gates; start the next wave."""
     _send(ctx, connection, output, ControlCommand.PROMOTE)
 
 
 def skip(ctx: typer.Context, node: NodeName, connection: ConnectionOptions, output: OutputOptions) -> None:
-    """Let the live run leave a node out that has yet to start."""
+    """Skip a node that has not started."""
     _send(ctx, connection, output, ControlCommand.SKIP, node)
 
 
 def retry(ctx: typer.Context, node: NodeName, connection: ConnectionOptions, output: OutputOptions) -> None:
-    """Let the live run try a node again that failed, was blocked or was skipped."""
+    """Retry a failed, blocked or skipped node."""
     _send(ctx, connection, output, ControlCommand.RETRY, node)
 
 
@@ -50,10 +51,11 @@ def abort(
     connection: ConnectionOptions,
     output: OutputOptions,
     rollback: Annotated[
-        bool, typer.Option("--rollback", help="Take nodes back, too: those on their way, then those that moved.")
+        bool,
+        run_option("--rollback", help="Also roll back nodes in progress and nodes already cut over."),
     ] = False,
 ) -> None:
-    """Let the live run end: nodes on their way come to their end, no other starts."""
+    """Stop the live run after the nodes in progress."""
     _send(ctx, connection, output, ControlCommand.ABORT, rollback=rollback)
 
 

@@ -24,21 +24,20 @@ from seimigrate.app.fleet_plan import FleetPlan
 from seimigrate.app.held_nodes import HeldNodeGuard
 from seimigrate.app.job import AlreadyFinished, job_lock
 from seimigrate.app.names import parse_namespaced_name
-from seimigrate.app.process import Interrupted
-from seimigrate.app.session import Session
-from seimigrate.app.snapshot import ClusterSnapshot, require_unowned_fields
-from seimigrate.cli.invocation import Invocation, exit_with, invocation_of
-from seimigrate.cli.options import (
+from seimigrate.app.options import (
     ApplyOptions,
     ConnectionOptions,
     ControllerOptions,
-    HoldMethod,
     NodeSelection,
-    OutputOptions,
     PlanOptions,
     RunOptions,
     SidecarAuthOptions,
 )
+from seimigrate.app.process import Interrupted
+from seimigrate.app.session import Session
+from seimigrate.app.snapshot import ClusterSnapshot, require_unowned_fields
+from seimigrate.cli.invocation import Invocation, exit_with, invocation_of
+from seimigrate.cli.options import HoldMethod, OutputOptions, run_option
 from seimigrate.domain.node import start
 from seimigrate.domain.node.run_spec import RunSpec
 from seimigrate.domain.plan.plan import Plan, StageName, Strategy
@@ -63,24 +62,31 @@ def apply(
     run_options: RunOptions,
     connection: ConnectionOptions,
     output: OutputOptions,
-    hold: Annotated[HoldMethod, typer.Option("--hold", help="What keeps the controller off.")] = HoldMethod.ADMISSION,
+    hold: Annotated[HoldMethod, run_option("--hold", help="How controller writes are blocked.")] = HoldMethod.ADMISSION,
     guard: Annotated[
         bool,
-        typer.Option("--guard/--no-guard", help="Whether to guard the nodes that stay held, until a guard has them."),
+        run_option(
+            "--guard/--no-guard",
+            help="Keep running to guard nodes left held, until a guard takes over.",
+        ),
     ] = True,
     saved: Annotated[
-        str | None, typer.Argument(metavar="[FILE]", show_default=False, help="A plan saved by: plan --out FILE.")
+        str | None, typer.Argument(metavar="[FILE]", show_default=False, help="Saved plan (from plan --out).")
     ] = None,
     job: Annotated[
         bool,
-        typer.Option("--job", help="Be a pod of FILE's Job: stand by while another one is at work, then go on."),
+        run_option("--job", help="Run as a pod of FILE's Job: wait for the lock, then continue the run."),
     ] = False,
     break_glass: Annotated[
         str | None,
-        typer.Option("--break-glass", metavar="DIR", help="First write down every way back for people with kubectl."),
+        run_option(
+            "--break-glass",
+            metavar="DIR",
+            help="Write manual rollback instructions to DIR first.",
+        ),
     ] = None,
 ) -> None:
-    """Cut nodes over, canaries first, within budgets; run again, it goes on."""
+    """Cut nodes over: canaries first, then waves. Resumable."""
     if job and saved is None:
         raise UsageError(
             "--job needs a saved plan to tell one Job from another", hint="save one: seimigrate plan --out FILE"
@@ -175,7 +181,7 @@ def hold(
     connection: ConnectionOptions,
     output: OutputOptions,
 ) -> None:
-    """Keep the controller from changing nodes that it disagrees with."""
+    """Block controller writes that would change a node."""
     invocation, asked, session, nodes = prepare(
         ctx, lambda: apply_spec.read(target, file, ApplyOptions(), None), run_options, connection, output, [controller]
     )
@@ -211,13 +217,15 @@ def rollback(
     connection: ConnectionOptions,
     output: OutputOptions,
     to: Annotated[
-        StageName | None, typer.Option("--to", help="Go back to the end of this stage only, and stay held.")
+        StageName | None,
+        run_option("--to", help="Roll back to the end of this stage; the node stays held."),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Put our fields back over what somebody else changed.")
+        bool,
+        run_option("--overwrite", help="Revert fields even if another client changed them."),
     ] = False,
 ) -> None:
-    """Take nodes back, wholly or to the end of a stage."""
+    """Roll nodes back, completely or to a stage."""
     if to is StageName.RELEASE:
         raise UsageError("--to release is the last stage of the cutover", hint="name an earlier stage, or none")
     invocation, asked, session, nodes = prepare(

@@ -1,4 +1,4 @@
-"""``guard``: look after held nodes until it is stopped, one guard for a cluster."""
+"""``guard``: mark restarted held nodes ready until it is stopped; one guard per cluster."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import typer
 from seimigrate.app import selection, snapshot
 from seimigrate.app.execute import holder
 from seimigrate.app.names import parse_namespaced_name
-from seimigrate.app.process import Interrupted
-from seimigrate.app.session import Session
-from seimigrate.cli.invocation import Invocation, invocation_of
-from seimigrate.cli.options import (
+from seimigrate.app.options import (
     DEFAULT_LEASE_DURATION,
     ConnectionOptions,
     GuardSelection,
-    OutputOptions,
-    PlanOptions,
+    PlanFileOptions,
     SidecarAuthOptions,
 )
+from seimigrate.app.process import Interrupted
+from seimigrate.app.session import Session
+from seimigrate.cli.invocation import Invocation, invocation_of
+from seimigrate.cli.options import OutputOptions, run_option
 from seimigrate.domain.kube.leases import GUARD_LEASE
 from seimigrate.domain.plan.plan import Plan
 from seimigrate.engine import readers
@@ -41,16 +41,22 @@ RETRY_INTERVAL = 5.0
 def guard(
     ctx: typer.Context,
     target: GuardSelection,
-    file: PlanOptions,
+    file: PlanFileOptions,
     calling: SidecarAuthOptions,
     connection: ConnectionOptions,
     output: OutputOptions,
     lease_duration: Annotated[
-        float, typer.Option("--lease-duration", min=1, metavar="S", help="How long its Lease lasts unrenewed.")
+        float,
+        run_option(
+            "--lease-duration",
+            min=1,
+            metavar="S",
+            help="Seconds until the unrenewed Lease expires.",
+        ),
     ] = DEFAULT_LEASE_DURATION,
-    once: Annotated[bool, typer.Option("--once", help="End when nothing is left to be done now.")] = False,
+    once: Annotated[bool, run_option("--once", help="Exit when no held node needs attention.")] = False,
 ) -> None:
-    """Mark held nodes ready that ask for it, while their controller cannot; runs until stopped."""
+    """Mark restarted held nodes ready in place of the controller."""
     import structlog
 
     invocation = invocation_of(ctx)

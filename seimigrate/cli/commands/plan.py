@@ -1,4 +1,4 @@
-"""``plan``: what would change on each node, and what is in the way. It changes nothing."""
+"""``plan``: preview changes and blockers of each node. It changes nothing."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from seimigrate.app import apply_spec, arguments, fleet_plan, snapshot
 from seimigrate.app.apply_spec import ApplySpec
 from seimigrate.app.exit_codes import Exit
 from seimigrate.app.fleet_plan import FleetPlan
+from seimigrate.app.options import ApplyOptions, ConnectionOptions, NodeSelection, PlanOptions
 from seimigrate.app.session import cluster_id
 from seimigrate.cli.invocation import exit_with, invocation_of
-from seimigrate.cli.options import ApplyOptions, ConnectionOptions, NodeSelection, OutputOptions, PlanOptions
+from seimigrate.cli.options import OutputOptions, run_option
 from seimigrate.domain.fleet.saved_plan import SavedNode, SavedPlan
 from seimigrate.domain.node.preview import NodePlan
 from seimigrate.planfile import write_saved
@@ -29,13 +30,11 @@ def plan(
     connection: ConnectionOptions,
     output: OutputOptions,
     detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="Exit with 3 when a node is not done yet.")
+        bool, run_option("--detailed-exitcode", help="Exit with 3 if changes are pending.")
     ] = False,
-    out: Annotated[
-        str | None, typer.Option("--out", metavar="FILE", help="Save the plan; apply FILE carries out exactly it.")
-    ] = None,
+    out: Annotated[str | None, run_option("--out", metavar="FILE", help="Save the plan for `apply FILE`.")] = None,
 ) -> None:
-    """Show what would change on each node, and what blocks it; change nothing."""
+    """Preview changes and blockers for each node (read-only)."""
     invocation = invocation_of(ctx)
     invocation.configure_output(output)
     spec = apply_spec.read(target, file, runbook, None)

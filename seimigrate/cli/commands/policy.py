@@ -1,4 +1,4 @@
-"""``policy render``: the NetworkPolicy that fits, printed for whoever provisions policies. It is never applied."""
+"""``policy render``: print the NetworkPolicies for the nodes. It never applies them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import yaml
 
 from seimigrate.app import selection, snapshot
 from seimigrate.app.names import parse_namespaced_name
+from seimigrate.app.options import ConnectionOptions, ControllerOptions, NodeSelection, PlanFileOptions
 from seimigrate.cli.invocation import invocation_of
-from seimigrate.cli.options import ConnectionOptions, ControllerOptions, NodeSelection, PlanOptions
 from seimigrate.domain.verify.network import inventory, render_policy, verdict
 from seimigrate.domain.verify.network.inventory import NodePorts
 from seimigrate.engine.access_review import AccessReviewer
@@ -28,11 +28,11 @@ HEAD = """\
 def render(
     ctx: typer.Context,
     target: NodeSelection,
-    file: PlanOptions,
+    file: PlanFileOptions,
     controller: ControllerOptions,
     connection: ConnectionOptions,
 ) -> None:
-    """Print a NetworkPolicy for each namespace that has nodes; apply none."""
+    """Print one NetworkPolicy per namespace (does not apply it)."""
     invocation = invocation_of(ctx)
     selection.validate_target(target)
     account = controller.controller_account

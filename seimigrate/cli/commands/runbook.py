@@ -1,4 +1,4 @@
-"""``runbook``: the pages that people follow and the program runs; list them, show one, check them, run one."""
+"""``runbook``: list, show, validate and run the runbooks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import typer
 
 from seimigrate.app import break_glass_files, snapshot
 from seimigrate.app.names import parse_namespaced_name
+from seimigrate.app.options import ConnectionOptions, PlanOptions
 from seimigrate.app.selection import Selection
 from seimigrate.cli.command_tree import command_tree
 from seimigrate.cli.commands.runbook_run import run
+from seimigrate.cli.help import HelpCommand
 from seimigrate.cli.invocation import invocation_of
 from seimigrate.cli.option_groups import expand_groups
-from seimigrate.cli.options import ConnectionOptions, OutputOptions, PlanOptions, RunbooksDir
+from seimigrate.cli.options import OutputOptions, RunbooksDir
 from seimigrate.domain.node import manual_patches
 from seimigrate.engine.errors import SeimigrateError
 from seimigrate.render import formatting, json_output, runbook_table
@@ -27,11 +29,11 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 @app.callback()
 def runbook() -> None:
-    """List, show, check and run the runbooks: the pages that bind each stage's way back."""
+    """List, show, validate and run rollback runbooks."""
 
 
 def list_runbooks(ctx: typer.Context, output: OutputOptions, runbooks: RunbooksDir = None) -> None:
-    """List the pages: what each is for, who decides, how long it takes."""
+    """List runbooks with purpose, approver and duration."""
     invocation = invocation_of(ctx)
     invocation.configure_output(output)
     listed = _listed(read_runbooks(runbooks))
@@ -40,15 +42,15 @@ def list_runbooks(ctx: typer.Context, output: OutputOptions, runbooks: RunbooksD
 
 def show(
     ctx: typer.Context,
-    page: Annotated[str, typer.Argument(metavar="ID", help="The page; runbook list names them.")],
+    page: Annotated[str, typer.Argument(metavar="ID", help="Id of the runbook (see runbook list).")],
     file: PlanOptions,
     connection: ConnectionOptions,
     output: OutputOptions,
     node: Annotated[
-        str | None, typer.Option("--node", metavar="NS/NAME", help="Fill it in with this node's patches.")
+        str | None, typer.Option("--node", metavar="NS/NAME", help="Substitute the placeholders for this node.")
     ] = None,
 ) -> None:
-    """Print a page; with --node every command in it can be typed as it stands."""
+    """Print a runbook; with --node, with ready-to-run commands."""
     invocation = invocation_of(ctx)
     invocation.configure_output(output)
     key = parse_namespaced_name("--node", node) if node is not None else None
@@ -75,16 +77,16 @@ def check(
     ctx: typer.Context,
     output: OutputOptions,
     folder: Annotated[
-        str | None, typer.Argument(metavar="[DIR]", help="A folder of runbooks (default: those that came along).")
+        str | None, typer.Argument(metavar="[DIR]", help="Directory of runbooks (default: bundled).")
     ] = None,
 ) -> None:
-    """Name everything that is wrong with runbooks, with file and line."""
+    """Validate runbooks; report problems with file and line."""
     invocation = invocation_of(ctx)
     invocation.configure_output(output)
     found, problems = find(folder, command_tree(ctx.find_root().command))
     if problems:
         raise RunbookError(found.source, problems)
-    told = f"{found.source}: {formatting.pluralize(len(found.runbooks), 'page')}, nothing is wrong"
+    told = f"{found.source}: {formatting.pluralize(len(found.runbooks), 'runbook')}: no problems"
     invocation.show(lambda: json_output.runbooks(_listed(found)), lambda on: on.print(told))
 
 
@@ -104,6 +106,6 @@ def _line(runbook: Runbook) -> RunbookRow:
     )
 
 
-app.command("list")(expand_groups(list_runbooks))
+app.command("list", cls=HelpCommand)(expand_groups(list_runbooks))
 for _command in (show, check, run):
-    app.command()(expand_groups(_command))
+    app.command(cls=HelpCommand)(expand_groups(_command))

@@ -1,4 +1,4 @@
-"""``runbook run``: take nodes back by the steps of one page, chosen by its name."""
+"""``runbook run``: roll nodes back with the steps of the runbook that the operator names."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Annotated
 import typer
 
 from seimigrate.app import apply_spec, arguments, snapshot
-from seimigrate.app.selection import Selection, select
-from seimigrate.app.session import Session
-from seimigrate.cli.commands import cutover
-from seimigrate.cli.invocation import invocation_of
-from seimigrate.cli.options import (
+from seimigrate.app.options import (
     ApplyOptions,
     ConnectionOptions,
     ControllerOptions,
     NodeSelection,
-    OutputOptions,
     PlanOptions,
     RunOptions,
     SidecarAuthOptions,
 )
+from seimigrate.app.selection import Selection, select
+from seimigrate.app.session import Session
+from seimigrate.cli.commands import cutover
+from seimigrate.cli.invocation import invocation_of
+from seimigrate.cli.options import OutputOptions, run_option
 from seimigrate.domain.node import rollback, start
 from seimigrate.domain.node.rollout import NodeContext
 from seimigrate.domain.node.run_spec import RunSpec
@@ -36,7 +36,7 @@ from seimigrate.runbook import Runbook, read_runbooks
 
 def run(
     ctx: typer.Context,
-    page: Annotated[str, typer.Argument(metavar="ID", help="The page; runbook list names them.")],
+    page: Annotated[str, typer.Argument(metavar="ID", help="Id of the runbook (see runbook list).")],
     target: NodeSelection,
     file: PlanOptions,
     controller: ControllerOptions,
@@ -46,11 +46,11 @@ def run(
     output: OutputOptions,
     from_step: Annotated[
         str | None,
-        typer.Option("--from-step", metavar="STEP", help="Begin at this step, by name or number."),
+        run_option("--from-step", metavar="STEP", help="Start at this step (name or number)."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show which step is next; change nothing.")] = False,
+    dry_run: Annotated[bool, run_option("--dry-run", help="Show the next step without changing anything.")] = False,
 ) -> None:
-    """Take nodes back by the steps of one page; run again, it goes on."""
+    """Roll nodes back with the steps of a runbook. Resumable."""
     invocation = invocation_of(ctx)
     invocation.configure_output(output)
     if not target.node:

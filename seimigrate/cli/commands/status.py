@@ -1,4 +1,4 @@
-"""``status``: where each node is, whether it is held and guarded, and whether the controller may be upgraded."""
+"""``status``: stage, outcome and hold of each node, and whether the controller may be upgraded."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import typer
 
 from seimigrate.app import arguments, follow, selection, snapshot
 from seimigrate.app.names import parse_namespaced_name
+from seimigrate.app.options import ConnectionOptions, ControllerOptions, NodeSelection, PlanFileOptions
 from seimigrate.app.session import Session
 from seimigrate.cli.invocation import invocation_of
-from seimigrate.cli.options import ConnectionOptions, ControllerOptions, NodeSelection, OutputOptions, PlanOptions
+from seimigrate.cli.options import OutputOptions, run_option
 from seimigrate.domain.fleet import reconcile
 from seimigrate.domain.kube import leases
 from seimigrate.domain.kube.kinds import LEASE_NAME, RUN_NAME, SYSTEM_NAMESPACE, Kind, Object
@@ -31,15 +32,13 @@ from seimigrate.render.reports import RunInfo, StatusReport, StatusRow
 def status(
     ctx: typer.Context,
     target: NodeSelection,
-    file: PlanOptions,
+    file: PlanFileOptions,
     controller: ControllerOptions,
     connection: ConnectionOptions,
     output: OutputOptions,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Follow the live run until it ends; then show how things are.")
-    ] = False,
+    watch: Annotated[bool, run_option("--watch", "-w", help="Follow the live run, then print the status.")] = False,
 ) -> None:
-    """Show each node's stage and outcome, and whether it is held and guarded; change nothing."""
+    """Show stage, outcome and hold of each node (read-only)."""
     invocation = invocation_of(ctx)
     invocation.configure_output(output)
     selection.validate_target(target)
@@ -138,14 +137,15 @@ def _shape(spec: Object, parameters: Parameters) -> str | None:
 
 
 def _upgrade_blockers(session: Session, look: snapshot.ClusterSnapshot, controller: ControllerOptions) -> list[str]:
-    """Say why the controller should not be upgraded now; empty if every node is held still, and the hold works."""
+    """Return why the controller must not be upgraded now; empty if every node is held and the hold is effective."""
     fleet = [s for s in look.cache.list(Kind.STATEFUL_SET) if observation.owner(s).get("kind") == "SeiNode"]
     free = [_name(s) for s in fleet if observation.hold_of(s) is None]
     moving = [_name(s) for s in fleet if observation.is_frozen(s)]
     doubts = []
     if free:
         doubts.append(
-            f"{formatting.pluralize(len(free), 'StatefulSet is', 'StatefulSets are')} not held: {formatting.abbreviate(free)}"
+            f"{formatting.pluralize(len(free), 'StatefulSet is', 'StatefulSets are')} not held: "
+            f"{formatting.abbreviate(free)}"
         )
     if moving:
         doubts.append(
@@ -161,7 +161,7 @@ def _name(obj: Object) -> str:
 
 
 def _hold_problem(session: Session, controller: ControllerOptions) -> str:
-    """A label holds nothing without the policies that judge by it."""
+    """Return why the hold is not effective; a label alone holds nothing."""
     given = controller.controller_account
     view = readers.Snapshot(session.cluster, WATCHED, ("",))
     try:

@@ -1,4 +1,4 @@
-"""``unlock``: break the lock of a run that is surely gone."""
+"""``unlock``: release the lock of a dead run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import typer
 from seimigrate.adapters.clock import SystemClock
 from seimigrate.adapters.lease import LeaseLock
 from seimigrate.app.execute import holder
+from seimigrate.app.options import ConfirmationOptions, ConnectionOptions
 from seimigrate.cli.invocation import invocation_of
-from seimigrate.cli.options import ConnectionOptions, OutputOptions, RunOptions
+from seimigrate.cli.options import OutputOptions
 from seimigrate.domain.kube import leases
 from seimigrate.domain.kube.kinds import LEASE_NAME
 from seimigrate.engine.errors import Conflict, SeimigrateError
@@ -22,11 +23,13 @@ MAX_ATTEMPTS = 5
 """A living holder renews the Lease now and then, between our reading and our writing it."""
 
 
-def unlock(ctx: typer.Context, run_options: RunOptions, connection: ConnectionOptions, output: OutputOptions) -> None:
-    """Break the lock of a run that is surely gone."""
+def unlock(
+    ctx: typer.Context, confirmation: ConfirmationOptions, connection: ConnectionOptions, output: OutputOptions
+) -> None:
+    """Release the lock of a dead run."""
     invocation = invocation_of(ctx)
     invocation.configure_output(output)
-    invocation.require_confirmation(run_options.yes)
+    invocation.require_confirmation(confirmation.yes)
     session = invocation.open_session(connection)
     lock = LeaseLock(session.cluster, session.clock, holder())
     held_by = lock.peek()
@@ -40,7 +43,7 @@ def unlock(ctx: typer.Context, run_options: RunOptions, connection: ConnectionOp
                 hint="stop it where it runs, with ^C, or let it end",
             )
         rows = [("cluster", session.server), ("holder", held_by), ("state", "no sign of life within its lease")]
-        invocation.confirm(run_options.yes, "break the lock:", rows)
+        invocation.confirm(confirmation.yes, "break the lock:", rows)
         invocation.may_have_written = True
         held_by = _break(lock)
     told = f"the lock of {held_by} is broken" if held_by else "nobody holds the lock"

@@ -1,4 +1,4 @@
-"""``verify``: whether a fleet is closed, with what speaks against it. It changes nothing; only probes are made."""
+"""``verify``: who can reach nodes and create tasks. It changes nothing; probe pods are deleted."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import typer
 
 from seimigrate.app import arguments, names, selection, snapshot
 from seimigrate.app.exit_codes import Exit
-from seimigrate.app.session import cluster_id
-from seimigrate.cli.completers import namespaces
-from seimigrate.cli.invocation import exit_with, invocation_of
-from seimigrate.cli.options import (
+from seimigrate.app.options import (
     ConnectionOptions,
     ControllerOptions,
     NodeSelection,
-    OutputOptions,
-    PlanOptions,
+    PlanFileOptions,
     SidecarAuthOptions,
 )
+from seimigrate.app.session import cluster_id
+from seimigrate.cli.completers import namespaces
+from seimigrate.cli.invocation import exit_with, invocation_of
+from seimigrate.cli.options import OutputOptions, run_option
 from seimigrate.domain.kube.kinds import Kind
 from seimigrate.domain.verify import network_probe
 from seimigrate.engine.access_review import AccessReviewer
@@ -33,26 +33,31 @@ from seimigrate.render.reports import VerifyReport, VerifyRow
 def verify(
     ctx: typer.Context,
     target: NodeSelection,
-    file: PlanOptions,
+    file: PlanFileOptions,
     controller: ControllerOptions,
     calling: SidecarAuthOptions,
     connection: ConnectionOptions,
     output: OutputOptions,
-    probe: Annotated[bool, typer.Option("--probe", help="Ask each pod by port-forward, too.")] = False,
+    probe: Annotated[bool, run_option("--probe", help="Also query each pod by port-forward.")] = False,
     probe_from: Annotated[
         list[str] | None,
-        typer.Option(
+        run_option(
             "--probe-from",
             metavar="NAMESPACE",
-            help="Try the network from a pod there (repeatable).",
+            help="Test connectivity from a pod in NAMESPACE (repeatable).",
             autocompletion=namespaces,
         ),
     ] = None,
     probe_image: Annotated[
-        str | None, typer.Option("--probe-image", metavar="IMAGE", help="What such a pod runs (default: seid's).")
+        str | None,
+        run_option(
+            "--probe-image",
+            metavar="IMAGE",
+            help="Image of the probe pod (default: seid's image).",
+        ),
     ] = None,
 ) -> None:
-    """Tell whether nodes are closed: who can reach what, who may create tasks; exit 4 if not."""
+    """Check who can reach nodes and create tasks; exit 4 if wrong."""
     invocation = invocation_of(ctx)
     invocation.configure_output(output)
     selection.validate_target(target)

@@ -1,7 +1,7 @@
-"""What to do next with a node: a pure function of its record, what is seen of it, the plan and the time.
+"""The reconciler of a node: a pure function of its record, its observation, the plan and the time.
 
-Read top-down: first what stops everything, then an open intent, then the present stage. Every safety property of a
-cutover is a property of ``next_action`` and can be checked for all its inputs.
+It checks the stop conditions first, then resolves an open intent, then runs the current stage. Every safety property
+of a cutover is a property of ``next_action`` and can be checked for all its inputs.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from seimigrate.domain.node.rollout import (
     NodeContext,
     drifted_fields,
     eviction_blocked,
+    external_change,
     recheck_unready,
     rollout,
 )
@@ -31,7 +32,7 @@ from seimigrate.domain.plan.plan import Plan, StageName, Strategy
 
 
 def next_action(record: Record, observed: NodeObservation, plan: Plan, now: float) -> Action:
-    """Decide what to do next with a node; ``now`` is in seconds since 1970."""
+    """Return the next action for a node; ``now`` is in seconds since 1970."""
     ctx = NodeContext(record, observed, plan, now)
     if record.outcome is not None:
         return Stop()
@@ -39,7 +40,7 @@ def next_action(record: Record, observed: NodeObservation, plan: Plan, now: floa
 
 
 def takeover(record: Record, observed: NodeObservation) -> Action | None:
-    """Put this run's token wherever an earlier run's could still let it write; ``None`` if it is nowhere."""
+    """Replace the token of an earlier run wherever it would still admit a write; ``None`` if no such token is left."""
     for kind, obj in (("StatefulSet", observed.statefulset), ("Service", observed.service)):
         token = observation.hold_of(obj)
         outdated = token != record.run if token is not None else _was_placing_hold(record, kind)
@@ -60,44 +61,44 @@ def _was_placing_hold(record: Record, kind: str) -> bool:
 
 
 def _stop_conditions(ctx: NodeContext) -> Action | None:
-    """Stop for what is stronger than a migration: the object is gone, its owner wants otherwise, the hold is lost."""
+    """Pause if the objects are gone, the owner changed the spec, or the hold is not effective."""
     record, observed = ctx.record, ctx.observed
     node, statefulset = observed.seinode, observed.statefulset
     if node is None or node["metadata"]["uid"] != record.uid or "deletionTimestamp" in node["metadata"]:
-        return ctx.pause("its SeiNode was deleted, or made anew")
+        return ctx.pause("the SeiNode was deleted or recreated")
     if statefulset is None or statefulset["metadata"]["uid"] != record.statefulset_uid:
-        return ctx.pause("its StatefulSet was deleted, or made anew")
+        return ctx.pause("the StatefulSet was deleted or recreated")
     if record.holds and observed.hold.error:
-        return ctx.pause(f"the hold is lost: {observed.hold.error}")
+        return ctx.pause(f"the hold is not effective: {observed.hold.error}")
     if (action := _hold_removed(ctx)) is not None:
         return action
     if not record.modified:
         return None
     spec = node.get("spec", {})
     if spec.get("paused"):
-        return ctx.pause("spec.paused was set: its owner wants it stopped, and that goes before a migration")
+        return ctx.pause("spec.paused was set by the owner; the migration stops here")
     if spec.get("image") != record.seid_image:
-        return ctx.pause(f"spec.image was changed to {spec.get('image')}: a chain upgrade goes before a migration")
+        return ctx.pause(f"spec.image was changed to {spec.get('image')}; a chain upgrade takes precedence")
     return None
 
 
 def _hold_removed(ctx: NodeContext) -> Action | None:
-    """See whether somebody took the hold off: without its label no patch of ours could be fenced."""
+    """Pause if the hold label was removed: without it, patches cannot be fenced."""
     record = ctx.record
     if record.direction is Direction.ROLLBACK or record.stage is StageName.HOLD or record.removing_hold:
         return None
     objects = ((transforms.STATEFUL_SET, ctx.statefulset), (transforms.SERVICE, ctx.observed.service))
-    bare = [kind for kind, obj in objects if obj is not None and observation.hold_of(obj) is None]
-    if not bare:
+    unheld = [kind for kind, obj in objects if obj is not None and observation.hold_of(obj) is None]
+    if not unheld:
         return None
-    if record.stage is StageName.RELEASE and record.intent is None and transforms.STATEFUL_SET in bare:
-        # Released by hand: what is left to do is to clear up and to see what became of the template.
+    if record.stage is StageName.RELEASE and record.intent is None and transforms.STATEFUL_SET in unheld:
+        # An operator released the node manually: only the cleanup and the check of the template remain.
         return SaveRecord(replace(record, removing_hold=True))
-    return ctx.pause(f"somebody took the hold off the {' and the '.join(bare)}")
+    return ctx.pause(f"the hold label was removed from the {' and the '.join(unheld)}")
 
 
 def _resolve_intent(ctx: NodeContext) -> Action | None:
-    """Bring an open intent to its end: it was carried out, it has yet to be, or it cannot be any more."""
+    """Resolve an open intent: it was executed, has yet to be executed, or became impossible."""
     intent = ctx.record.intent
     if intent is None:
         return None
@@ -105,7 +106,7 @@ def _resolve_intent(ctx: NodeContext) -> Action | None:
         return SaveRecord(ctx.record.intent_resolved(ctx.now, applied=True))
     if ctx.observed.admission_denial:
         return ctx.denied(
-            f"writing its {intent.object_kind}" if intent.kind is IntentKind.PATCH else "replacing its pod"
+            f"the patch of the {intent.object_kind}" if intent.kind is IntentKind.PATCH else "the removal of the pod"
         )
     return {
         IntentKind.PATCH: _resolve_patch,
@@ -117,17 +118,18 @@ def _resolve_intent(ctx: NodeContext) -> Action | None:
 def _resolve_patch(ctx: NodeContext, intent: Intent) -> Action:
     obj = ctx.statefulset if intent.object_kind == transforms.STATEFUL_SET else ctx.observed.service
     if obj is None:
-        return ctx.pause(f"its {intent.object_kind} was deleted")
+        return ctx.pause(f"the {intent.object_kind} was deleted")
     states = [change.state(obj) for change in intent.changes]
     if State.OTHER in states:
-        # Not ours to overwrite. Whatever follows looks again at what is there and names it. A patch is carried out
-        # as a whole: if part of it is there, it was, and the way back must know of all of it.
-        done = State.AFTER in states
-        return SaveRecord(ctx.record.intent_resolved(ctx.now, applied=done).with_notes(*_external_changes(intent, obj)))
-    ours_left = intent.disown and any(e.get("manager") == MANAGER for e in obj["metadata"].get("managedFields", []))
+        # An external change is never overwritten; the next observation reports it. A patch is atomic: if any field has
+        # the new value, the patch was executed, and a rollback needs all of its changes.
+        applied = State.AFTER in states
+        notes = _external_changes(intent, obj)
+        return SaveRecord(ctx.record.intent_resolved(ctx.now, applied=applied).with_notes(*notes))
+    owned = intent.disown and any(e.get("manager") == MANAGER for e in obj["metadata"].get("managedFields", []))
     if observation.hold_of(obj) is None and not ctx.record.removing_hold and not _places_hold(intent):
         return SaveRecord(ctx.record.intent_resolved(ctx.now, applied=False))
-    if State.BEFORE not in states and not ours_left:
+    if State.BEFORE not in states and not owned:
         return SaveRecord(ctx.record.intent_resolved(ctx.now, applied=True))
     if not _changes_template(intent):
         return ExecuteIntent(intent)
@@ -137,7 +139,7 @@ def _resolve_patch(ctx: NodeContext, intent: Intent) -> Action:
 
 
 def _would_not_start(ctx: NodeContext, obj: Object, intent: Intent) -> bool:
-    """Tell whether somebody changed other fields since this was decided, so that a pod of it could not start."""
+    """Return whether external changes since the decision would keep a pod of the new template from becoming Ready."""
     try:
         return bool(transforms.start_blockers(changing.apply(obj, intent.changes), ctx.plan.parameters))
     except changing.ConflictingChange:
@@ -145,8 +147,8 @@ def _would_not_start(ctx: NodeContext, obj: Object, intent: Intent) -> bool:
 
 
 def _external_changes(intent: Intent, obj: Object) -> list[str]:
-    others = (change for change in intent.changes if change.state(obj) is State.OTHER)
-    return [f"somebody else changed {change.kind} {change.path}" for change in others]
+    external = (change for change in intent.changes if change.state(obj) is State.OTHER)
+    return [external_change([f"{change.kind} {change.path}"]) for change in external]
 
 
 def _places_hold(intent: Intent) -> bool:
@@ -165,8 +167,8 @@ def _resolve_replace(ctx: NodeContext, intent: Intent) -> Action:
         return eviction_blocked(ctx)
     if drifted_fields(ctx):
         return SaveRecord(ctx.record.intent_resolved(ctx.now, applied=False))
-    past_budgets = ctx.record.direction is Direction.ROLLBACK and ctx.record.eviction_blocked_since is not None
-    if intent.evict != observation.is_ready(pod) and not past_budgets:
+    ignores_budgets = ctx.record.direction is Direction.ROLLBACK and ctx.record.eviction_blocked_since is not None
+    if intent.evict != observation.is_ready(pod) and not ignores_budgets:
         return SaveRecord(ctx.record.intent_resolved(ctx.now, applied=False))
     return ctx.require_hold_verified() or ExecuteIntent(intent)
 
@@ -175,7 +177,7 @@ def _resolve_mark_ready(ctx: NodeContext, intent: Intent) -> Action:
     if ctx.observed.pod_uid != intent.pod:
         return SaveRecord(ctx.record.intent_resolved(ctx.now, applied=False))
     if ctx.deadline_passed(ctx.plan.deadlines.response, max(intent.at, ctx.record.since)):
-        return ctx.fail("its sidecar could not be told that it is ready")
+        return ctx.fail("mark-ready could not be delivered to the sidecar")
     return recheck_unready(ctx) or ExecuteIntent(intent)
 
 
@@ -192,25 +194,25 @@ def _next_stage(ctx: NodeContext) -> Action:
 
 
 def _hold(ctx: NodeContext) -> Action:
-    """Put our label on StatefulSet and Service; a dry run under the controller's field manager is denied."""
+    """Put the hold label on StatefulSet and Service; a dry run under the controller's field manager must be denied."""
     return ensure_held(ctx) or ctx.require_hold_verified() or _next_stage(ctx)
 
 
 def _check(ctx: NodeContext) -> Action:
-    """See that nothing blocks the node; the sidecar tells its tasks, and none is in progress."""
-    if (judge := ctx.review_access()) is not None:
-        return judge
-    found = preflight.blockers(ctx.observed, ctx.plan, accepted=ctx.record.accepted_findings)
-    if found:
-        return ctx.block(*(f"{b.code}: {b.reason}" for b in found))
+    """Check that nothing blocks the node; the sidecar must return its task list, without a task in progress."""
+    if (review := ctx.review_access()) is not None:
+        return review
+    blockers = preflight.blockers(ctx.observed, ctx.plan, accepted=ctx.record.accepted_findings)
+    if blockers:
+        return ctx.block(*(f"{blocker.code}: {blocker.reason}" for blocker in blockers))
     if (ask := ctx.query(PodQuery.TASKS)) is not None:
         return ask
     reply = ctx.reply(PodQuery.TASKS)
     tasks = observation.tasks(reply) if reply.status == 200 else None
     if tasks is None:
         if not ctx.deadline_passed(ctx.plan.deadlines.response):
-            return Wait("the sidecar to tell its tasks", ctx.interval)
-        return ctx.block(f"tasks-unknown: the sidecar did not tell its tasks ({_describe_reply(reply)})")
+            return Wait("sidecar has not returned its task list", ctx.interval)
+        return ctx.block(f"tasks-unknown: the sidecar did not return its task list ({_describe_reply(reply)})")
     if work := preflight.open_tasks(tasks):
         return ctx.block(f"sidecar-task: {work} is in progress")
     return SaveRecord(replace(ctx.record.entering(StageName.EXPOSE, ctx.now), was_ready=True))
@@ -221,31 +223,31 @@ def _describe_reply(reply: observation.PodReply) -> str:
 
 
 def _write(ctx: NodeContext) -> Action | None:
-    """Write what this stage changes and is not there yet; ``None`` if everything is."""
+    """Write the missing changes up to this stage; ``None`` if all are in place."""
     try:
         ahead = preflight.pending_changes(ctx.observed, ctx.plan)
         writes = transforms.batches(
             ctx.statefulset, ahead.changes, ctx.plan.parameters, merged=ctx.record.strategy is Strategy.MERGED
         )
     except (shapes.NotASeiNodePod, changing.ConflictingChange) as error:
-        return ctx.fail(f"the node is not what it was: {error}")
+        return ctx.fail(f"the node drifted from the plan: {error}")
     if ahead.problems:
-        return ctx.fail(f"the node is not what it was: {'; '.join(ahead.problems)}")
-    if again := _reverted(ctx, ahead.changes):
-        return ctx.fail(f"somebody took back {', '.join(again)}")
+        return ctx.fail(f"the node drifted from the plan: {'; '.join(ahead.problems)}")
+    if reverted := _reverted(ctx, ahead.changes):
+        return ctx.fail(external_change(reverted, "reverted"))
     due = [change for stage, batch in writes for change in batch if stage.position <= ctx.record.stage.position]
     for kind in (transforms.SERVICE, transforms.STATEFUL_SET):
-        mine = tuple(change for change in due if change.kind == kind)
-        if mine:
-            return _intend_write(ctx, kind, mine)
+        changes = tuple(change for change in due if change.kind == kind)
+        if changes:
+            return _intend_write(ctx, kind, changes)
     return None
 
 
 def _reverted(ctx: NodeContext, pending: tuple[Change, ...]) -> list[str]:
     objects = {transforms.STATEFUL_SET: ctx.statefulset, transforms.SERVICE: ctx.observed.service or {}}
     lost = (change for change in ctx.record.changes if change.state(objects[change.kind]) is not State.AFTER)
-    ours = {(change.kind, change.path) for change in lost}
-    return [f"{change.kind} {change.path}" for change in pending if (change.kind, change.path) in ours]
+    lost_fields = {(change.kind, change.path) for change in lost}
+    return [f"{change.kind} {change.path}" for change in pending if (change.kind, change.path) in lost_fields]
 
 
 def _intend_write(ctx: NodeContext, kind: str, changes: tuple[Change, ...]) -> Action:
@@ -254,76 +256,88 @@ def _intend_write(ctx: NodeContext, kind: str, changes: tuple[Change, ...]) -> A
     try:
         obstacles = transforms.start_blockers(changing.apply(ctx.statefulset, changes), ctx.plan.parameters)
     except changing.ConflictingChange as error:
-        return ctx.fail(f"somebody else changed {error}")
+        return ctx.fail(external_change([str(error)]))
     if obstacles:
-        return ctx.fail(f"the template could not start: {'; '.join(obstacles)}")
+        return ctx.fail(f"a pod of this template would not become Ready: {'; '.join(obstacles)}")
     return ctx.require_hold_verified() or ctx.intend(
         Intent(IntentKind.PATCH, object_kind=kind, changes=(*freeze_change(ctx), *changes))
     )
 
 
 def _expose(ctx: NodeContext) -> Action:
-    """Write it, together with what follows where a pod could not start otherwise."""
+    """Write the changes, joined with later ones if a pod of the template could not become Ready otherwise."""
     return _write(ctx) or _next_stage(ctx)
 
 
 def _ready(ctx: NodeContext) -> Action:
-    """Replace the pod, mark it ready if its sidecar asks; it is Ready, public health and metrics answer 200."""
+    """Replace the pod; it must be Ready, and public health and metrics must return 200."""
     if ctx.record.strategy is Strategy.MERGED:
         return _next_stage(ctx)
     return _write(ctx) or rollout(ctx) or _public_gate(ctx) or _next_stage(ctx)
 
 
 def _enforce(ctx: NodeContext) -> Action:
-    """As ready; and from the proxy itself anonymous metrics answer 401, authorised tasks 200."""
+    """As ``ready``; in addition the proxy must return 401 for anonymous metrics and 200 for authorized tasks."""
     return _write(ctx) or rollout(ctx) or _public_gate(ctx) or _proxy_gate(ctx) or _next_stage(ctx)
 
 
 def _public_gate(ctx: NodeContext) -> Action | None:
-    """Health and metrics are served on the public port: the sidecar does what the list says of its image."""
+    """Check that health and metrics are served on the public port, as ``sidecars.supported`` says of the image."""
     return _gate(ctx, {PodQuery.HEALTH: 200, PodQuery.METRICS: 200})
 
 
 def _proxy_gate(ctx: NodeContext) -> Action | None:
-    """The proxy lets nobody past, and those past who may: from itself, not from the template."""
+    """Check that the proxy rejects anonymous requests and admits authorized ones, by its own replies."""
     return _gate(ctx, {PodQuery.ANONYMOUS: 401, PodQuery.TASKS: 200})
+
+
+_REQUESTS = {
+    PodQuery.HEALTH: "GET /v0/healthz",
+    PodQuery.METRICS: "GET /v0/metrics",
+    PodQuery.ANONYMOUS: "anonymous GET /v0/metrics through the proxy",
+    PodQuery.TASKS: "GET /v0/tasks through the proxy",
+}
 
 
 def _gate(ctx: NodeContext, wanted: dict[PodQuery, int]) -> Action | None:
     if (ask := ctx.query(*wanted)) is not None:
         return ask
-    answers = {query: ctx.reply(query) for query in wanted}
-    if all(answers[query].status == status for query, status in wanted.items()):
+    replies = {query: ctx.reply(query) for query in wanted}
+    if all(replies[query].status == status for query, status in wanted.items()):
         return None
-    told = ", ".join(
-        f"{query} answers {answers[query].status or answers[query].reason} instead of {status}"
+    mismatches = ", ".join(
+        f"{_REQUESTS[query]} {_describe_result(replies[query])}, expected {status}"
         for query, status in wanted.items()
-        if answers[query].status != status
+        if replies[query].status != status
     )
     if not ctx.deadline_passed(ctx.plan.deadlines.response, max(ctx.record.since, ctx.observed.progressed_at)):
-        return Wait(told, ctx.interval)
-    if any(reply.status is None for reply in answers.values()):
-        return ctx.pause(f"inconclusive: {told}")
-    return ctx.fail(told)
+        return Wait(mismatches, ctx.interval)
+    if any(reply.status is None for reply in replies.values()):
+        return ctx.pause(f"inconclusive: {mismatches}")
+    return ctx.fail(mismatches)
+
+
+def _describe_result(reply: observation.PodReply) -> str:
+    return f"failed ({reply.reason})" if reply.status is None else f"returned {reply.status}"
 
 
 def _policy(ctx: NodeContext) -> Action:
-    """See that the fleet's door is closed; a way back would close nothing and cost restarts, so it only pauses."""
-    if (judge := ctx.review_access()) is not None:
-        return judge
-    against = ctx.access_review.unaccepted(ctx.record.accepted_findings)
-    if not against:
+    """Check that policies protect the pod; pause on failure, because a rollback would protect nothing."""
+    if (review := ctx.review_access()) is not None:
+        return review
+    unaccepted = ctx.access_review.unaccepted(ctx.record.accepted_findings)
+    if not unaccepted:
         return _next_stage(replace(ctx, record=ctx.record.with_notes(*_accepted_notes(ctx.access_review.unaccepted()))))
-    told = _findings_text(against)
+    findings = _findings_text(unaccepted)
     if not ctx.deadline_passed(ctx.plan.deadlines.response):
-        return Wait(told, RECHECK_INTERVAL)
-    verdict = "fail" if any(finding.severity is FindingSeverity.ERROR for finding in against) else "inconclusive"
-    return ctx.pause(f"{verdict}: {told}")
+        return Wait(findings, RECHECK_INTERVAL)
+    verdict = "fail" if any(finding.severity is FindingSeverity.ERROR for finding in unaccepted) else "inconclusive"
+    return ctx.pause(f"{verdict}: {findings}")
 
 
 def _accepted_notes(accepted: Sequence[Finding]) -> Iterator[str]:
     if accepted:
-        yield f"gone on in spite of {_findings_text(accepted)}"
+        yield f"accepted finding{'s' if len(accepted) > 1 else ''}: {_findings_text(accepted)}"
 
 
 def _findings_text(findings: Sequence[Finding]) -> str:

@@ -121,9 +121,7 @@ def _set_env(site: TransformContext, do: SetEnv) -> Iterable[Edit]:
     if entry is None:
         yield path, None, {"name": do.name, "value": value}, None
     elif "valueFrom" in entry:
-        raise TransformError(
-            f"{do.name} of container {site.name_of(do.container)} is set by valueFrom, expected a plain value"
-        )
+        raise TransformError(f"{do.name} of container {site.name_of(do.container)} is set by valueFrom, not by value")
     elif entry.get("value") != value:
         yield f"{path}.value", entry.get("value"), value, None
 
