@@ -107,7 +107,7 @@ def test_a_token_that_expires_in_the_middle_is_told_and_the_next_run_goes_on(sce
     assert done.code == 1, (done.out, done.err)
     assert done.err.count("error:") == 1, done.err
     assert "error: the API server does not accept our credentials" in done.err
-    assert "the same command again goes on" in done.err
+    assert "rerun the same command to resume" in done.err
     assert token["status"]["token"] not in done.out + done.err
     assert scene.record["outcome"] is None
     faults.stays_unready = False

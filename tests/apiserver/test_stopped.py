@@ -107,12 +107,12 @@ def done(scene: Scene, is_moment: IsMoment) -> list[str]:
 def test_once_the_step_is_finished_and_the_lock_let_go(scene: Scene, is_moment: IsMoment) -> None:
     with stalled(scene, is_moment) as run:
         run.interrupt()
-        run.until_it_says("stops after the step that is being done; ^C again leaves at once")
+        run.until_it_says("stopping after the current step; press Ctrl-C again to exit immediately")
         assert run.process.poll() is None
         assert holder(scene)
         run.answer()
         assert run.ends() == PAUSED
-    assert "interrupted: that is safe, and the same command again goes on" in run.said
+    assert "interrupted; rerun the same command to resume" in run.said
     assert holder(scene) == ""
     assert scene.record["outcome"] is None
     assert_goes_on(scene, is_moment)
@@ -122,7 +122,7 @@ def test_once_the_step_is_finished_and_the_lock_let_go(scene: Scene, is_moment: 
 def test_twice_it_leaves_at_once_with_its_step_unfinished(scene: Scene, is_moment: IsMoment) -> None:
     with stalled(scene, is_moment) as run:
         run.interrupt()
-        run.until_it_says("^C again leaves at once")
+        run.until_it_says("press Ctrl-C again to exit immediately")
         run.interrupt()
         assert run.ends() == -signal.SIGINT
         assert holder(scene)

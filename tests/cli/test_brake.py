@@ -55,7 +55,7 @@ def test_a_run_that_does_not_answer_gets_its_wish_taken_back(session: WorldSessi
     hold_lock(session.world)
     said = say(session, "pause")
     assert said.code == 1
-    assert "has not answered for 10 s, and the wish was taken back" in said.err
+    assert "did not reply within 10 s; the request was withdrawn" in said.err
     board = session.world.cluster.objects[Kind.CONFIG_MAP][SYSTEM_NAMESPACE, NAME]["data"]["record"]
     assert '"requests": []' in board
 

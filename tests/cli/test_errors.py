@@ -231,7 +231,7 @@ def test_a_token_that_expires_in_the_middle_is_1_and_the_same_command_goes_on(wo
     session = WorldSession(world)
     told = say(session, "apply", "--no-guard", *GO, "--yes")
     assert is_one_error(told, 1, "error: the API server does not accept our credentials\n")
-    assert "  hint: try: kubectl auth whoami; then the same command again goes on\n" in told.err
+    assert "  hint: try: kubectl auth whoami; then rerun the same command to resume\n" in told.err
     world.cluster.before_request = None
     status = say(session, "status", *SPLIT, "-o", "json").json["nodes"][0]
     assert (status["stage"], status["outcome"], status["held"]) == ("ready", None, True)
@@ -253,7 +253,7 @@ def test_an_interruption_in_the_middle_is_safe_and_its_code_says_whose_it_was(
     session = WorldSession(world)
     told = say(session, "apply", "--no-guard", *GO, "--yes")
     assert told.code == code
-    assert "error: interrupted: that is safe, and the same command again goes on\n" in told.err
+    assert "error: interrupted; rerun the same command to resume\n" in told.err
     assert signal.getsignal(number) is before
     status = say(session, "status", *SPLIT)
     assert "interrupted" in status.out
@@ -264,7 +264,7 @@ def test_an_interruption_before_the_run_says_that_nothing_was_changed(world: Wor
     world.cluster.before_request = lambda request: signal.raise_signal(signal.SIGINT)
     told = say(WorldSession(world), "apply", "--no-guard", *GO, "--yes")
     assert (told.code, told.out) == (5, "")
-    assert "interrupted: nothing was changed" in told.err
+    assert "interrupted; nothing was changed" in told.err
 
 
 class TestKubeconfig:

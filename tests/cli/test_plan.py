@@ -42,7 +42,7 @@ def test_json_has_exactly_its_keys(world: World) -> None:
 def test_a_blocked_node_exits_0_and_still_lists_what_would_change(world: World) -> None:
     told = say(WorldSession(world), "plan", *SPLIT)
     assert told.code == 0
-    assert "1 node: 0 to move, 1 blocked, 0 done; 2 restarts" in told.out
+    assert "1 node: 0 to cut over, 1 blocked, 0 done; 2 restarts" in told.out
     assert "kube-rbac-proxy: livenessProbe.httpGet.port" in told.out
     assert "8443 → 9100" in told.out
     assert "policy-missing" in told.out

@@ -47,7 +47,7 @@ def test_in_the_recommended_order_the_new_controller_replaces_no_pod_and_one_wit
     seen, unseen = first.json["nodes"]
     assert (seen["outcome"], seen["held"]) == ("done", False)
     assert (unseen["outcome"], unseen["held"]) == ("done-held", True)
-    assert "can it reach its health?" in unseen["reason"]
+    assert "check that it can reach the health port" in unseen["reason"]
     scene.cluster.kubectl("-n", scene.namespace, "delete", "networkpolicy", "closed")
     assert scene.run("apply", nodes=("unseen",)).code == 0
     assert_nothing_reverts(scene)

@@ -59,7 +59,7 @@ def test_a_start_gate_left_unmoved_is_impossible_to_write(node: Scene) -> None:
     node.plan()
     print(done.json["nodes"][0]["blockers"])
     assert done.code == 4
-    assert "start gate asks port 7777" in str(done.json["nodes"][0]["blockers"])
+    assert "start gate queries port 7777" in str(done.json["nodes"][0]["blockers"])
     assert [event["requestURI"] for event in node.events()[since:] if _patched(event)] == []
     assert node.restarts(NAME) == restarts
     assert_as_before(node, before)
