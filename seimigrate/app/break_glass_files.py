@@ -1,4 +1,4 @@
-"""Every way back written down before a cutover begins, for the day on which seimigrate itself cannot be used."""
+"""Manual rollback instructions, written before a cutover starts, for use when seimigrate is unavailable."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from seimigrate.runbook.substitute import substitute, values_of
 
 
 def write(folder: str, snapshot: ClusterSnapshot, keys: Sequence[Key], strategy: Strategy, source: str | None) -> None:
-    """Write all pages, filled in, for each node: ``DIR/NAMESPACE/NODE/PAGE.md``; ``source`` has the runbooks.
+    """Write every runbook for each node, with its values: ``DIR/NAMESPACE/NODE/ID.md``; ``source`` has the runbooks.
 
-    Raises ``SeimigrateError`` if a file cannot be written; nothing in the cluster was changed by then.
+    Raises ``SeimigrateError`` if a file cannot be written; nothing in the cluster has been changed at that point.
     """
     root = Path(folder)
     runbooks, overview = read_runbooks(source), read_index(source)
     try:
         for key in keys:
-            place = root.joinpath(*key)
-            # What stands between the fields that we change, like arguments of seid, is the node owner's business.
-            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory = root.joinpath(*key)
+            # The files hold values of the pod template, such as seid's arguments, that other users must not read.
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name, text in _runbooks(snapshot, key, strategy, runbooks).items():
-                _write(place / name, text)
-            _write(place / INDEX, overview)
+                _write(directory / name, text)
+            _write(directory / INDEX, overview)
     except OSError as error:
         raise SeimigrateError(
             f"--break-glass {folder}: {error.filename} cannot be written: {error.strerror}",
-            hint="name another folder; nothing was changed",
+            hint="name another directory; nothing was changed",
         ) from error
 
 
@@ -55,25 +55,26 @@ def _runbooks(snapshot: ClusterSnapshot, key: Key, strategy: Strategy, runbooks:
             patches = manual_patches.planned_rollback_patches(stage, record, observed, snapshot.plan, strategy)
         except (LookupError, shapes.NotASeiNodePod, changes.ConflictingChange):
             patches = manual_patches.NOTHING  # such a node is blocked, and nothing will be written on it
-        told = (
-            f"Filled in for {'/'.join(key)} before its cutover began, for a node at the end of stage {stage}.",
-            f"While seimigrate works, seimigrate runbook show {runbook.id} --node {'/'.join(key)} knows it better.",
+        node = "/".join(key)
+        origin = (
+            f"Generated for {node} before its cutover, for a node at the end of stage {stage}.",
+            f"If seimigrate is available, use instead: seimigrate runbook show {runbook.id} --node {node}",
         )
-        texts[f"{runbook.id}.md"] = fill_runbook(runbook, key, observed, snapshot.plan, patches, told)
+        texts[f"{runbook.id}.md"] = fill_runbook(runbook, key, observed, snapshot.plan, patches, origin)
     return texts
 
 
 def provenance(key: Key, record: Record | None) -> tuple[str, ...]:
-    """Say what a page was filled in from."""
+    """Describe what a runbook was generated from."""
     if record is None:
-        return (f"Filled in for {'/'.join(key)}, which has no journal: nothing of it was changed by seimigrate.",)
-    way = "back from" if record.direction.value == "rollback" else "at"
-    return (f"Filled in for {'/'.join(key)} from its journal of run {record.run}, {way} stage {record.stage}.",)
+        return (f"Generated for {'/'.join(key)}, which has no journal: seimigrate has not changed it.",)
+    state = "rolling back" if record.direction.value == "rollback" else "at"
+    return (f"Generated for {'/'.join(key)} from its journal of run {record.run}, {state} stage {record.stage}.",)
 
 
 def fill_runbook(
-    runbook: Runbook, key: Key, observed: NodeObservation, plan: Plan, patches: Patches, told: Sequence[str]
+    runbook: Runbook, key: Key, observed: NodeObservation, plan: Plan, patches: Patches, origin: Sequence[str]
 ) -> str:
-    """Give a page's text for one node."""
-    left = [f"Left alone, since somebody else changed it: {path}" for path in patches.skipped]
-    return substitute(runbook.text, values_of(*key, observed, plan, patches), (*told, *left))
+    """Return a runbook's text for one node; ``origin`` are the lines that describe what it was generated from."""
+    skipped = [f"Not reverted (modified by another client): {path}" for path in patches.skipped]
+    return substitute(runbook.text, values_of(*key, observed, plan, patches), (*origin, *skipped))

@@ -1,4 +1,4 @@
-"""The exit codes, and which of them the outcomes of several nodes make together."""
+"""The exit codes, and how the outcomes of several nodes determine one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from seimigrate.engine.results import Result
 
 
 class Exit(IntEnum):
-    """What an exit code says; docs/output.md tells it to the people who call seimigrate from scripts."""
+    """The exit codes; docs/output.md explains them for scripts."""
 
     DONE = 0
     ERROR = 1
@@ -38,17 +38,17 @@ _FORWARD = {
 
 
 def exit_of_apply(results: Iterable[Result]) -> Exit:
-    """Give the exit code of a cutover: the worst outcome's, and 4 only if some were blocked and none moved."""
-    found = [_forward(result) for result in results]
+    """Return the exit code of a cutover: that of the worst outcome; 4 only if nodes were blocked and none changed."""
+    codes = [_forward(result) for result in results]
     for code in _WORST_FIRST:
-        if code in found:
+        if code in codes:
             return code
-    moved = any(result.record is not None and not blocked(result) for result in results)
-    return Exit.BLOCKED if Exit.BLOCKED in found and not moved else Exit.DONE
+    changed = any(result.record is not None and not blocked(result) for result in results)
+    return Exit.BLOCKED if Exit.BLOCKED in codes and not changed else Exit.DONE
 
 
 def blocked(result: Result) -> bool:
-    """Tell whether a node was not moved because something stood in the way; one held before stays held then."""
+    """Return whether a node was left unchanged because of blockers; a node that was held before stays held."""
     return result.outcome is Outcome.BLOCKED or bool(result.record is not None and result.record.blocked)
 
 
@@ -65,7 +65,7 @@ def _forward(result: Result) -> Exit:
 
 
 def exit_of_rollback(results: Sequence[Result], *, all_the_way: bool) -> Exit:
-    """Give the exit code of a way back; one that was to end released and ended held is 9, one that cannot be is 4."""
+    """Return the exit code of a rollback: 4 if a node is blocked; 9 if one should be released but is still held."""
     outcomes = {result.outcome for result in results if not result.unchanged}
     if Outcome.FAILED in outcomes:
         return Exit.FAILED
@@ -77,8 +77,8 @@ def exit_of_rollback(results: Sequence[Result], *, all_the_way: bool) -> Exit:
 
 
 def exit_of_hold(results: Sequence[Result], held: Sequence[bool]) -> Exit:
-    """Give the exit code of a hold: 0 only if every node is held, since a controller upgrade may hang on it."""
-    open_ = {result.outcome for result, is_held in zip(results, held, strict=True) if not is_held}
-    if not open_:
+    """Return the exit code of a hold: 0 only if every node is held, because a controller upgrade may depend on it."""
+    not_held = {result.outcome for result, is_held in zip(results, held, strict=True) if not is_held}
+    if not not_held:
         return Exit.DONE
-    return Exit.FAILED if Outcome.FAILED in open_ else Exit.PAUSED if Outcome.PAUSED in open_ else Exit.BLOCKED
+    return Exit.FAILED if Outcome.FAILED in not_held else Exit.PAUSED if Outcome.PAUSED in not_held else Exit.BLOCKED

@@ -1,6 +1,6 @@
-"""``status --watch``: a live run, followed from any terminal by what it writes down and by what the cluster shows.
+"""``status --watch``: follow a live run from any terminal, by its record, the nodes' journals and the cluster's state.
 
-The reason for which a node waits is in no journal: the machine is pure, so it gives the same one here.
+Journals do not have the reason why a node waits. ``next_action`` is pure, so it returns the same reason here.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from seimigrate.engine.results import Key
 from seimigrate.engine.run_store import RunJournal, RunRecord
 
 POLL_INTERVAL = 1.0
-"""Seconds between two looks at the journals."""
+"""Seconds between two reads of the journals."""
 
 
 def follow(process: CommandProcess, session: Session, selection: Selection, plan: Plan) -> None:
-    """Show the live run until it ends; where none lives, there is nothing to follow.
+    """Show the live run until it finishes; without a live run, return immediately.
 
-    Where a Job's run ends with nodes left to move, its pod was lost: the next pod's run is waited for, and followed.
+    If a Job's run stops with unfinished nodes, its pod was lost: wait for the run of the next pod, and follow that.
     """
     import structlog
 
@@ -45,7 +45,7 @@ def follow(process: CommandProcess, session: Session, selection: Selection, plan
     monitor = LeaseMonitor(session.cluster, session.clock, LEASE_NAME)
     run = _live(session, monitor)
     if run is None:
-        log.info("no run lives")
+        log.info("no live run")
     while run is not None:
         _show(process, session, selection, plan, monitor, run)
         run = _wait_for_next_run(session, monitor, log.info)
@@ -56,13 +56,13 @@ def _show(
 ) -> None:
     import structlog
 
-    tell = reporters.make_dispatcher(process, session.clock, structlog.get_logger(), run.run)
+    dispatcher = reporters.make_dispatcher(process, session.clock, structlog.get_logger(), run.run)
     title = f"{run.spec.command} {run.run} of {run.holder}"
     with (
         session.cache(selection.namespaces) as cache,
-        reporters.live_view(process, lambda: tell.progress, session.clock, title),
+        reporters.live_view(process, lambda: dispatcher.progress, session.clock, title),
     ):
-        follower = Follower(session, cache, selection, plan, tell)
+        follower = Follower(session, cache, selection, plan, dispatcher)
         while monitor.is_alive() and leases.token(monitor.lease) == run.run:
             follower.update()
             cache.wait_for_change(POLL_INTERVAL)
@@ -70,7 +70,7 @@ def _show(
 
 
 def _live(session: Session, monitor: LeaseMonitor) -> RunRecord | None:
-    """Give the run that holds the lock, once it has written its record; ``None`` if none lives."""
+    """Return the run that holds the lock, once it has written its record; ``None`` if there is no live run."""
     while monitor.is_alive():
         run = RunJournal(session.cluster).load()
         if run is not None and run.run == leases.token(monitor.lease):
@@ -79,34 +79,34 @@ def _live(session: Session, monitor: LeaseMonitor) -> RunRecord | None:
     return None
 
 
-def _wait_for_next_run(session: Session, monitor: LeaseMonitor, say: Callable[[str], object]) -> RunRecord | None:
-    """Wait for the run that goes on where a Job's pod was lost; ``None`` if there is nothing to go on with."""
-    waits = False
+def _wait_for_next_run(session: Session, monitor: LeaseMonitor, report: Callable[[str], object]) -> RunRecord | None:
+    """Wait for the run that resumes that of a Job's lost pod; return ``None`` if there is no such run."""
+    reported = False
     while (last := RunJournal(session.cluster).load()) is not None and last.is_unfinished_job:
         if (run := _live(session, monitor)) is not None:
             return run
-        if not waits:
-            say(f"{last.holder} is gone: waits for the next pod of its Job (^C stops watching, and nothing else)")
-        waits = True
+        if not reported:
+            report(f"{last.holder} is gone; waiting for the Job's next pod (Ctrl-C only stops watching)")
+        reported = True
         time.sleep(POLL_INTERVAL)
     return None
 
 
 class Follower:
-    """Makes of what a run writes down what it would have told itself."""
+    """Derives from a run's record and its nodes' journals the events that the run itself reports."""
 
     def __init__(
-        self, session: Session, cache: ObjectCache, selection: Selection, plan: Plan, tell: EventDispatcher
+        self, session: Session, cache: ObjectCache, selection: Selection, plan: Plan, dispatcher: EventDispatcher
     ) -> None:
         self._session = session
-        self._view = cache
-        self._found = selection
+        self._cache = cache
+        self._selection = selection
         self._plan = plan
-        self._tell = tell
-        self._known: dict[Key, Record] = {}
+        self._dispatcher = dispatcher
+        self._last: dict[Key, Record] = {}
 
     def update(self) -> None:
-        """Look at the run's record and the nodes' journals, and tell what is new."""
+        """Read the run's record and the nodes' journals, and report what is new."""
         run = RunJournal(self._session.cluster).load()
         if run is not None and run.current is not None:
             self._fleet(run.current)
@@ -114,26 +114,26 @@ class Follower:
             self._node(key, record)
 
     def _records(self, run: RunRecord | None) -> Mapping[Key, Record]:
-        """Read the journals of the nodes that this very run has begun with."""
+        """Return the journals of the nodes that this run has started."""
         journal = Journal(self._session.cluster, self._plan.migration)
-        journal.read_all(self._found.namespaces)
-        found = {key: journal.load(*key) for key in self._found.keys}
+        journal.read_all(self._selection.namespaces)
+        found = {key: journal.load(*key) for key in self._selection.keys}
         return {key: record for key, record in found.items() if record is not None and run and record.run == run.run}
 
     def _fleet(self, campaign: Campaign) -> None:
         now = self._session.clock.now()
         reason = wait_reason(campaign, self._plan, now)
-        self._tell.on_fleet_action(
+        self._dispatcher.on_fleet_action(
             campaign, FleetWait((reason,) if reason else (), POLL_INTERVAL), FleetObservation(now, {})
         )
 
     def _node(self, key: Key, record: Record) -> None:
-        known = self._known.get(key)
-        self._known[key] = record
-        if known is not None and known != record:
-            self._tell(known, SaveRecord(record))
+        last = self._last.get(key)
+        self._last[key] = record
+        if last is not None and last != record:
+            self._dispatcher(last, SaveRecord(record))
         if record.outcome is None and record.plan == self._plan.digest:
-            action = next_action(record, readers.observe(self._view, *key), self._plan, self._session.clock.now())
-            self._tell(record, action if isinstance(action, Wait) else SaveRecord(record))
-        elif known is None:
-            self._tell(record, SaveRecord(record))
+            action = next_action(record, readers.observe(self._cache, *key), self._plan, self._session.clock.now())
+            self._dispatcher(record, action if isinstance(action, Wait) else SaveRecord(record))
+        elif last is None:
+            self._dispatcher(record, SaveRecord(record))

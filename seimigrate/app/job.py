@@ -1,4 +1,4 @@
-"""A Job's pods take turns: one is at work, and the other one waits for the lock before it reads anything."""
+"""The lock of a Job's pods: one pod is active, the other is on standby and reads nothing before it has the lock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seimigrate.engine.run_store import RunJournal
 from seimigrate.render.event_log import Log
 
 RETRY_INTERVAL = 5.0
-"""Seconds between two tries to take the lock."""
+"""Seconds between two attempts to take the lock."""
 
 
 class AlreadyFinished(Exception):  # noqa: N818 - not an error
@@ -28,7 +28,7 @@ class AlreadyFinished(Exception):  # noqa: N818 - not an error
 
 @dataclass(frozen=True)
 class JobLock:
-    """The lock, where it is held already, and whether an earlier pod of the Job has begun its run."""
+    """The lock, if it is already held, and whether an earlier pod of the Job has started its run."""
 
     lock: Lock | None = None
     resuming: bool = False
@@ -36,9 +36,9 @@ class JobLock:
 
 @contextmanager
 def job_lock(session: Session, lease_duration: float, job: str) -> Iterator[JobLock]:
-    """Hold the lock for a pod of a Job, once it is free, however long that takes; who is of no Job takes it later.
+    """Wait without limit for the lock of a Job's pod, and hold it; without a Job, leave the lock to the run.
 
-    Where the Job's run has come to its end meanwhile, it leaves with the exit code of that.
+    Raises ``AlreadyFinished`` if another pod has finished the Job's run.
     """
     if not job:
         yield JobLock()
@@ -49,30 +49,30 @@ def job_lock(session: Session, lease_duration: float, job: str) -> Iterator[JobL
     with ExitStack() as stack:
         lock = _wait_for(stack, session, lease_duration, log)
         last = RunJournal(session.cluster).load()
-        goes_on = last is not None and last.is_of(job)
-        if last is not None and goes_on and last.exit_code is not None:
-            log.info(f"{last.holder} has brought this Job's run to its end, with exit code {last.exit_code}")
+        resuming = last is not None and last.is_of(job)
+        if last is not None and resuming and last.exit_code is not None:
+            log.info(f"this Job's run already finished on {last.holder} with exit code {last.exit_code}")
             raise AlreadyFinished(last.exit_code)
-        yield JobLock(lock, goes_on)
+        yield JobLock(lock, resuming)
 
 
 def _wait_for(stack: ExitStack, session: Session, lease_duration: float, log: Log) -> Lock:
-    """Take the lock; say once whom it waits for, and outlast an API server that does not answer."""
-    told = ""
+    """Take the lock; report each holder once, and retry if the API server is unreachable."""
+    reported = ""
 
-    def waits(other: str, seconds: float) -> None:
-        nonlocal told
+    def on_wait(other: str, seconds: float) -> None:
+        nonlocal reported
         del seconds
-        if other != told:
-            log.info(f"{other} holds the lock: stands by until it is free")
-        told = other
+        if other != reported:
+            log.info(f"lock held by {other}; on standby until it is released")
+        reported = other
 
     while True:
         try:
-            return stack.enter_context(session.lock(holder(), lease_duration, waits))
+            return stack.enter_context(session.lock(holder(), lease_duration, on_wait))
         except LockHeld:
             pass
         except Unreachable as error:
-            told = ""
-            log.warning(f"tries again: {error.message}")
+            reported = ""
+            log.warning(f"retrying: {error.message}")
         time.sleep(RETRY_INTERVAL)

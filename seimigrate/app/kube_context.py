@@ -1,4 +1,4 @@
-"""What a kubeconfig says of its contexts: their names, and which namespace a command means that names none."""
+"""The contexts of a kubeconfig: their names, and the namespace of a command without ``-n``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 def context_namespace(context: str | None, kubeconfig: str | None) -> str:
-    """Give the namespace of a context (``None``: the current one); ``default`` where nothing names another.
+    """Return the namespace of a context (``None``: the current one), or ``default`` if nothing names another.
 
-    Of several files, the first that says something counts. What cannot be read is left to the connection to tell.
+    Of several files, the first that has the value counts. The connection reports files that cannot be read.
     """
     loaded = _loaded(kubeconfig)
     if not loaded:
@@ -29,7 +29,7 @@ def context_namespace(context: str | None, kubeconfig: str | None) -> str:
 
 
 def context_names(kubeconfig: str | None) -> set[str]:
-    """Give the names of all contexts; none where nothing can be read."""
+    """Return the names of all contexts; empty if no file can be read."""
     entries = (entry for each in _loaded(kubeconfig) for entry in each.get("contexts") or [])
     return {str(entry["name"]) for entry in entries if isinstance(entry, dict) and "name" in entry}
 

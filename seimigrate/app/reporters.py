@@ -1,4 +1,4 @@
-"""Shows a run to whoever watches it: a tree on a terminal, else quiet lines; with JSON, a stream of events."""
+"""Output of a run: a live tree on a terminal, otherwise log lines; with JSON, a stream of events."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from seimigrate.render.json_stream import JsonStreamListener
 
 
 def on_terminal(process: CommandProcess) -> bool:
-    """Tell whether there is a terminal on which a tree can be redrawn; who debugs reads lines."""
+    """Return whether the live tree can be drawn: on a terminal, without JSON and without ``-v``."""
     return not process.json and not process.verbose and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def make_dispatcher(process: CommandProcess, clock: Clock, log: Log, run: str, *more: EventListener) -> EventDispatcher:
-    """Give who tells of a run: to the log, and with JSON to stdout; and to ``more``."""
-    told: list[EventListener] = [LogListener(log, quiet=on_terminal(process))]
+    """Return the dispatcher of a run's events: to the log, with JSON to stdout, and to ``more``."""
+    listeners: list[EventListener] = [LogListener(log, quiet=on_terminal(process))]
     if process.json:
-        told.append(JsonStreamListener(clock.now, run, verbose=process.verbose))
-    return EventDispatcher(clock, *told, *more)
+        listeners.append(JsonStreamListener(clock.now, run, verbose=process.verbose))
+    return EventDispatcher(clock, *listeners, *more)
 
 
 @contextmanager
 def live_view(process: CommandProcess, progress: Callable[[], Progress], clock: Clock, title: str) -> Iterator[None]:
-    """Redraw a tree meanwhile, where there is a terminal; log lines appear above it."""
+    """Within the block, redraw the tree if there is a terminal; log lines appear above it."""
     if not on_terminal(process):
         yield
         return
@@ -49,23 +49,30 @@ def live_view(process: CommandProcess, progress: Callable[[], Progress], clock: 
 
 
 def make_event_recorder(session: Session, who: str, log: Log) -> Recorder:
-    """Give who writes Kubernetes Events; what could not be written is told to who debugs."""
+    """Return the recorder of Kubernetes Events; failed writes are logged at debug level."""
     return Recorder(session.cluster, session.clock, who, log.debug)
 
 
 @contextmanager
 def report_run(
-    process: CommandProcess, tell: EventDispatcher, clock: Clock, log: Log, port: int | None, about: Mapping[str, str]
+    process: CommandProcess,
+    dispatcher: EventDispatcher,
+    clock: Clock,
+    log: Log,
+    port: int | None,
+    about: Mapping[str, str],
 ) -> Iterator[None]:
-    """Show a run meanwhile, and serve its metrics if a port was named; raises ``UsageError`` if that is taken.
+    """Within the block, show a run and serve its metrics on ``port``; raise ``UsageError`` if the port is in use.
 
-    ``about`` says which ``run`` it is, of which ``command``, by which ``plan``.
+    ``about`` has the ``run``, its ``command`` and its ``plan``.
     """
     with ExitStack() as stack:
         if port is not None:
             from seimigrate.adapters.metrics import ADDRESS, RunMetrics, serve_metrics
 
-            found = stack.enter_context(serve_metrics(port, RunMetrics(lambda: tell.progress, clock.now, about)))
-            log.info(f"metrics: http://{ADDRESS}:{found}/metrics")
-        stack.enter_context(live_view(process, lambda: tell.progress, clock, f"{about['command']} {about['run']}"))
+            bound = stack.enter_context(serve_metrics(port, RunMetrics(lambda: dispatcher.progress, clock.now, about)))
+            log.info(f"metrics: http://{ADDRESS}:{bound}/metrics")
+        stack.enter_context(
+            live_view(process, lambda: dispatcher.progress, clock, f"{about['command']} {about['run']}")
+        )
         yield

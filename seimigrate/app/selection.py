@@ -1,4 +1,4 @@
-"""Which SeiNodes a command is about."""
+"""The SeiNodes that a command selects."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from seimigrate.engine.results import Key
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The nodes of a command, sorted, and the namespaces to look at (``""`` alone: all)."""
+    """The nodes of a command, sorted, and the namespaces to read (``""`` alone: all)."""
 
     keys: tuple[Key, ...]
     namespaces: tuple[str, ...]
 
     @property
     def everywhere(self) -> bool:
-        """Tell whether all namespaces are looked at."""
+        """Return whether all namespaces are read."""
         return "" in self.namespaces
 
 
 def validate_target(target: NodeSelection) -> list[Key]:
-    """Give the nodes that are named one by one; raises ``UsageError`` for options that are off."""
+    """Return the nodes of ``--node``; raise ``UsageError`` for invalid options."""
     named = [] if target.namespace is None else [target.namespace]
     return validate_selection(named, target.all_namespaces, target.selector, target.node)
 
 
 def validate_selection(namespaces: Sequence[str], everywhere: bool, selector: str, nodes: Sequence[str]) -> list[Key]:
-    """Do the same where several namespaces may be named."""
+    """Do the same for options that allow several namespaces."""
     for namespace in namespaces:
         names.namespace("-n", namespace)
     names.selector("-l", selector)
     named = sorted({names.parse_namespaced_name("--node", node) for node in nodes})
     if everywhere and namespaces:
-        raise UsageError("-A and -n contradict each other", hint="leave one of them out")
+        raise UsageError("-A and -n are mutually exclusive", hint="drop one of them")
     if named and selector:
-        raise UsageError("--node and -l contradict each other", hint="leave one of them out")
+        raise UsageError("--node and -l are mutually exclusive", hint="drop one of them")
     outside = next((f"{ns}/{name}" for ns, name in named if namespaces and ns not in namespaces), None)
     if outside:
-        raise UsageError(f"--node {outside} is not in namespace {' or '.join(namespaces)}", hint="leave -n out")
+        raise UsageError(f"--node {outside} is not in namespace {' or '.join(namespaces)}", hint="drop -n")
     return named
 
 
 def namespaces_of(target: NodeSelection, default_namespace: str) -> tuple[str, ...]:
-    """Give the namespaces to look at (``""`` alone: all), before the cluster is asked; raises ``UsageError``."""
+    """Return the namespaces to read (``""`` alone: all), without a request; raise ``UsageError`` if invalid."""
     named = validate_target(target)
     if target.all_namespaces:
         return ("",)
@@ -59,7 +59,7 @@ def namespaces_of(target: NodeSelection, default_namespace: str) -> tuple[str, .
 
 
 def select(cluster: Cluster, target: NodeSelection, default_namespace: str) -> Selection:
-    """Find the nodes; raises ``SeimigrateError`` if there are none, or one that was named is not there."""
+    """Return the nodes; raise ``SeimigrateError`` if there are none, or if a named node does not exist."""
     named, namespaces = validate_target(target), namespaces_of(target, default_namespace)
     found = readers.keys(cluster, namespaces, target.selector)
     if named:

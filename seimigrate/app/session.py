@@ -1,4 +1,4 @@
-"""What a command touches the world with: a real cluster here, a simulated one wherever somebody hands one over."""
+"""The ports of a command to one cluster; the demo and tests pass a session on a simulated cluster instead."""
 
 from __future__ import annotations
 
@@ -16,60 +16,60 @@ from seimigrate.engine.permissions import RequiredPermissions
 from seimigrate.engine.ports import Clock, Cluster, HttpClient, Lock, ObjectCache, PodClient
 
 OnWait = Callable[[str, float], None]
-"""Is told of a holder of the lock, and for how many seconds it will be watched for signs of life."""
+"""Is called with the holder of the lock, and with the seconds for which its renewals will be watched."""
 
 
 class Session(Protocol):
-    """One cluster: every port that a run needs, each made when it is asked for."""
+    """One cluster: every port that a run needs, each created on demand."""
 
     @property
     def cluster(self) -> Cluster:
-        """Give the Kubernetes API."""
+        """Return the Kubernetes API."""
 
     @property
     def clock(self) -> Clock:
-        """Give the time of day."""
+        """Return the clock."""
 
     @property
     def server(self) -> str:
-        """Give what to call this cluster before people."""
+        """Return the cluster's address, to show to operators."""
 
     @property
     def namespace(self) -> str:
-        """Give the namespace that a command means which names none."""
+        """Return the namespace of a command without ``-n``."""
 
     def require_rights(self, needs: RequiredPermissions) -> None:
-        """Raise ``Forbidden`` naming every right that a run would lack."""
+        """Raise ``Forbidden`` naming every permission that a run lacks."""
 
     def pods(self, service_account: tuple[str, str], *, required: bool) -> PodClient:
-        """Give calls to pods with a ServiceAccount's token; raises an error if it is required and there is none."""
+        """Return the pod client with a ServiceAccount's token; raise an error if it is required but missing."""
 
     def http_client(self) -> HttpClient:
-        """Give what gates are asked with."""
+        """Return the client that queries gates."""
 
     def require_guard_rights(self, namespaces: Sequence[str], account: tuple[str, str]) -> None:
-        """Raise ``Forbidden`` naming every right that a guard would lack."""
+        """Raise ``Forbidden`` naming every permission that a guard lacks."""
 
     def lock(
         self, holder: str, seconds: float, on_wait: OnWait, *, name: str = LEASE_NAME
     ) -> AbstractContextManager[Lock]:
-        """Hold a lock of the cluster, by its Lease; raises ``LockedByAnother`` if somebody alive has it."""
+        """Hold a lock of the cluster, by its Lease; raise ``LockHeld`` if a live process holds it."""
 
     def cache(self, namespaces: Sequence[str], *, guards: bool = False) -> AbstractContextManager[ObjectCache]:
-        """Watch everything that a run looks at: what nodes have in some namespaces (``""``: all), the rest anywhere.
+        """Watch the objects that a run reads: those of nodes in ``namespaces`` (``""``: all), others everywhere.
 
-        With ``guards`` it is the little that a guard looks at.
+        With ``guards``, watch only the objects that a guard reads.
         """
 
     def executor(self) -> AbstractContextManager[Executor]:
-        """Give who does the steps of a run's nodes; leaving it waits for the steps that are being done."""
+        """Return the executor of a run's steps; leaving the context waits for the steps in progress."""
 
 
 OpenSession = Callable[[ConnectionOptions], Session]
 
 
 def connect_session(chosen: ConnectionOptions) -> Session:
-    """Connect to a real cluster; only from here on is the kubernetes client imported."""
+    """Connect to a real cluster; this imports the kubernetes client, which other commands do not need."""
     return ClusterSession(chosen)
 
 
@@ -88,17 +88,17 @@ class ClusterSession:
         self.namespace = context_namespace(chosen.context, chosen.kubeconfig)
 
     def require_rights(self, needs: RequiredPermissions) -> None:
-        """Ask the API server what we may do, before anything is read or done."""
+        """Review the permissions of a run, before any read or write."""
         permissions.require(self.cluster, needs)
 
     def http_client(self) -> HttpClient:
-        """Give what gates are asked with."""
+        """Return the client that queries gates."""
         from seimigrate.adapters.gate_http import GateHttpClient
 
         return GateHttpClient(self._connection)
 
     def pods(self, service_account: tuple[str, str], *, required: bool) -> PodClient:
-        """Give calls to pods by port-forward; a token that is required is got at once, before anything is changed."""
+        """Return a client that uses port-forward; a required token is requested immediately, before any write."""
         from seimigrate.adapters.pods import ForwardedPodClient, TokenSource
 
         tokens = TokenSource(self.cluster, *service_account)
@@ -108,22 +108,22 @@ class ClusterSession:
         except NotFound as error:
             namespace, name = service_account
             raise NotFound(
-                f"ServiceAccount {namespace}/{name} is not there, with whose token the sidecars are called",
+                f"ServiceAccount {namespace}/{name} does not exist; its token is sent to sidecars",
                 hint=f"kubectl -n {namespace} create serviceaccount {name}, or name one: --service-account NS/NAME",
             ) from error
         return ForwardedPodClient(self._connection, tokens)
 
     def require_guard_rights(self, namespaces: Sequence[str], account: tuple[str, str]) -> None:
-        """Ask the API server what a guard may do, before anything is read or done."""
+        """Review the permissions of a guard, before any read or write."""
         permissions.require_guard(self.cluster, namespaces, account)
 
     @contextmanager
     def lock(self, holder: str, seconds: float, on_wait: OnWait, *, name: str = LEASE_NAME) -> Iterator[Lock]:
-        """Hold the Lease; it is let go however it ends, but when it has become somebody else's."""
+        """Hold the Lease; release it however the block ends, unless another process has taken it."""
         from seimigrate.adapters.api import ApiCluster
         from seimigrate.adapters.lease import LeaseLock
 
-        # Its own sockets and short requests: a renewal must never stand behind anything.
+        # Its own connections and short timeouts: a renewal must never wait for other requests.
         cluster = ApiCluster(self._connection.with_own_pool(2), timeout=seconds / 3)
         lock = LeaseLock(cluster, self.clock, holder, seconds, name=name).acquire(on_wait)
         try:
@@ -138,7 +138,7 @@ class ClusterSession:
 
     @contextmanager
     def cache(self, namespaces: Sequence[str], *, guards: bool = False) -> Iterator[ObjectCache]:
-        """Watch; the controller and the policies anywhere, and the wishes of people in the system's namespace."""
+        """Watch; the controller and the policies everywhere, control requests in seimigrate's own namespace."""
         from seimigrate.adapters.watch import InformerCache
 
         where = () if "" in namespaces else namespaces
@@ -155,13 +155,13 @@ class ClusterSession:
             cache.stop()
 
     def executor(self) -> AbstractContextManager[Executor]:
-        """Give a few threads."""
+        """Return a thread pool."""
         return executor.thread_pool()
 
 
 def cluster_id(cluster: Cluster) -> str:
-    """Give the uid of namespace kube-system, which tells a cluster from every other; raises ``SeimigrateError``."""
+    """Return the uid of namespace kube-system, which identifies the cluster; raise ``SeimigrateError`` if absent."""
     found = cluster.get(Kind.NAMESPACE, "", "kube-system")
     if found is None:
-        raise SeimigrateError("namespace kube-system is not there", hint="is this a Kubernetes cluster?")
+        raise SeimigrateError("namespace kube-system does not exist", hint="is this a Kubernetes cluster?")
     return str(found["metadata"]["uid"])

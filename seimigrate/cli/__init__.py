@@ -1,1 +1,1 @@
-"""The command line: it reads words, puts the parts together, and turns how it ended into an exit code."""
+"""The command line: it parses arguments, composes the application, and returns an exit code."""

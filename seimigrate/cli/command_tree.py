@@ -1,6 +1,6 @@
-"""The program's own commands and options, as the parser of its command line knows them.
+"""The commands and options of seimigrate, from its command-line parser.
 
-Typer brings its own click along, whose classes have no public names: so they are taken as they come.
+Typer bundles its own click, whose classes have no public names; the types here are therefore ``Any``.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from seimigrate.runbook.command_lint import CommandTree
 
 
 def command_tree(root: Any) -> CommandTree:
-    """Give every command with its options; ``""`` has those that stand before a command."""
-    found = {"": _options(root)}
+    """Return the options of every command; ``""`` has those before the command."""
+    tree = {"": _options(root)}
     for name, command in commands(root):
-        found[name] = _options(command)
-    return found
+        tree[name] = _options(command)
+    return tree
 
 
 def commands(root: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """Give every command with its words, those of a group after the group's own."""
+    """Return every command with its name; a subcommand's name has its group's name first."""
     found: list[tuple[str, Any]] = []
     for name, command in getattr(root, "commands", {}).items():
         if hasattr(command, "commands"):
@@ -31,8 +31,8 @@ def commands(root: Any, prefix: str = "") -> list[tuple[str, Any]]:
 
 def _options(command: Any) -> frozenset[str]:
     return frozenset(
-        word
+        name
         for option in command.params
         if option.param_type_name == "option"
-        for word in (*option.opts, *option.secondary_opts)
+        for name in (*option.opts, *option.secondary_opts)
     )

@@ -1,6 +1,6 @@
-"""What a word on the command line may become: contexts, namespaces, nodes.
+"""Completion of arguments: contexts, namespaces, nodes.
 
-A shell asks while a person types. So whatever is wrong, there is no word, and never a message.
+A shell calls this while the operator types, so an error returns no completions and prints no message.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from seimigrate.app.kube_context import context_names
 
 
 def contexts(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Give the kubeconfig's contexts; no cluster is asked."""
+    """Return the kubeconfig's contexts, without a request to a cluster."""
     return _starting_with(incomplete, context_names(ctx.params.get("kubeconfig")))
 
 
 def namespaces(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Give the namespaces that have SeiNodes."""
+    """Return the namespaces that have SeiNodes."""
     return _starting_with(incomplete, {namespace for namespace, _ in _nodes(ctx)})
 
 
 def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Give the SeiNodes as ``NAMESPACE/NAME``."""
+    """Return the SeiNodes as ``NAMESPACE/NAME``."""
     return _starting_with(incomplete, (f"{namespace}/{name}" for namespace, name in _nodes(ctx)))
 
 
-def _starting_with(incomplete: str, words: Iterable[str]) -> list[str]:
-    return sorted(word for word in words if word.startswith(incomplete))
+def _starting_with(incomplete: str, values: Iterable[str]) -> list[str]:
+    return sorted(value for value in values if value.startswith(incomplete))
 
 
 def _nodes(ctx: typer.Context) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ import typer
 
 PROGRAM = "seimigrate"
 VARIABLE = "_SEIMIGRATE_COMPLETE"
-"""The variable that a shell sets to ask for completions (typer, module ``completion``)."""
+"""The variable that a shell sets to request completions (typer, module ``completion``)."""
 
 
 class ShellName(StrEnum):
@@ -21,7 +21,7 @@ class ShellName(StrEnum):
     FISH = "fish"
 
 
-def completion(shell: Annotated[ShellName, typer.Argument(help="Name of the shell.")]) -> None:
+def completion(shell: Annotated[ShellName, typer.Argument(metavar="SHELL", help="Name of the shell.")]) -> None:
     """Print a shell completion script (bash, zsh, fish)."""
     from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
@@ -29,7 +29,7 @@ def completion(shell: Annotated[ShellName, typer.Argument(help="Name of the shel
 
 
 def prepare() -> None:
-    """Set typer's completion up if a shell asks; otherwise import nothing for it."""
+    """Set up typer's completion if a shell requests it; otherwise import nothing for it."""
     if VARIABLE in os.environ:
         from typer.completion import completion_init  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""What every command shares: the streams, the format, the question before something is changed."""
+"""What all commands share: output streams, output format, and the confirmation prompt."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Invocation:
-    """One call of the program; ``acting`` tells whether it may have changed anything yet.
+    """One invocation of seimigrate; ``may_have_written`` is set before the first write to the cluster.
 
-    ``terminated`` tells that SIGTERM came: whatever runs processes wants this one to end, and may start it again.
+    ``terminated`` is set when SIGTERM arrived: the process manager stops this process and may restart it.
     """
 
     open_session: OpenSession
@@ -36,7 +36,7 @@ class Invocation:
 
     @contextlib.contextmanager
     def graceful_stop(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Meanwhile, let the first ^C only ask the work to stop; otherwise it breaks in as ``Interrupted``."""
+        """Within the block, call ``stop`` at the first Ctrl-C; outside of it, Ctrl-C raises ``Interrupted``."""
         self.stop_handler = stop
         try:
             yield
@@ -44,7 +44,7 @@ class Invocation:
             self.stop_handler = None
 
     def configure_output(self, output: OutputOptions) -> None:
-        """Take in how to print, before anything is printed."""
+        """Set the output format, before any output."""
         from seimigrate.render import logs
 
         self.json = output.output is Format.JSON
@@ -55,7 +55,7 @@ class Invocation:
     def show(
         self, data: Callable[[], dict[str, Any]], table: Callable[[Console], None], *, ends_stream: bool = False
     ) -> None:
-        """Print a result in the format that was asked for; as JSON on one line where it ends a stream of events."""
+        """Print a result in the requested format; the JSON that ends a stream of events is on one line."""
         if self.json:
             from seimigrate.render import json_output
 
@@ -69,12 +69,12 @@ class Invocation:
         sys.stdout.write("".join(f"{line.rstrip()}\n" for line in shown.get().splitlines()))
 
     def require_confirmation(self, yes: bool) -> None:
-        """Raise ``UsageError`` where a question is due and nobody is there to answer it."""
+        """Raise ``UsageError`` if confirmation is required but stdin is not a terminal."""
         if not yes and not sys.stdin.isatty():
             raise UsageError("confirmation required, but stdin is not a terminal", hint="add --yes")
 
     def confirm(self, yes: bool, heading: str, rows: Sequence[tuple[str, str]]) -> None:
-        """Show what is about to be done and ask; raises ``SeimigrateError`` for anything but yes."""
+        """Show what is about to change and prompt for confirmation; raise ``SeimigrateError`` unless it is yes."""
         if yes:
             return
         width = max(len(name) for name, _ in rows)
@@ -85,7 +85,7 @@ class Invocation:
             raise SeimigrateError("not confirmed: nothing was changed")
 
     def print_error(self, message: str, hint: str, code: int) -> None:
-        """Say on stderr what went wrong, and what to type next."""
+        """Print an error and its hint to stderr, as JSON if requested."""
         if self.json:
             from seimigrate.render import json_output
 
@@ -95,7 +95,7 @@ class Invocation:
 
 
 def invocation_of(ctx: typer.Context) -> Invocation:
-    """Give the shell that this call was made with."""
+    """Return the invocation that a command belongs to."""
     invocation = ctx.find_object(Invocation)
     assert invocation is not None
     return invocation

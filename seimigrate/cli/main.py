@@ -1,15 +1,17 @@
-"""The program: its commands, and the one place that turns an error into a message and an exit code."""
+"""The entry point: all commands, and the only place that turns errors into messages and exit codes."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 import resource
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,18 +36,21 @@ from seimigrate.cli.invocation import Invocation
 from seimigrate.cli.option_groups import expand_groups
 from seimigrate.engine.errors import ApiError, LockHeld, SeimigrateError, UsageError
 
+_JSON_REQUEST = re.compile(r"(-[Avwy]*o[ =]?|--output[ =])json")
+"""``-o json`` in every form, and behind the flags that may precede ``o`` in one argument."""
+
 app = typer.Typer(
     name="seimigrate",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help: as fast as it can be, and the same in every terminal
+    rich_markup_mode=None,  # plain help: it starts fastest and is the same in every terminal
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"seimigrate {__version__}")
         raise typer.Exit
 
@@ -78,25 +83,25 @@ app.add_typer(_policy, name="policy")
 
 def main(argv: Sequence[str] | None = None, open_session: OpenSession = connect_session) -> int:
     """Run a command and return its exit code; ``open_session`` connects to the cluster."""
-    invocation = Invocation(open_session)
+    args = sys.argv[1:] if argv is None else [*argv]
+    invocation = Invocation(open_session, json=_requests_json(args))
     _disable_core_dumps()
     prepare()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # an arrow must not break a terminal that has none
-    words = sys.argv[1:] if argv is None else [*argv]
+            stream.reconfigure(errors="replace")  # a terminal's encoding may lack characters such as arrows
     try:
         with _signals(invocation):
-            return _code(app(args=words, prog_name=_program_name(), obj=invocation, standalone_mode=False))
-    except SystemExit as ended:
-        return _code(ended.code)
+            return _code(app(args=args, prog_name=_program_name(), obj=invocation, standalone_mode=False))
+    except SystemExit as exited:
+        return _code(exited.code)
     except typer.TyperException as error:
-        return _usage_error(invocation, words, error)
+        return _usage_error(invocation, error)
     except Interrupted:
         code = Exit.TERMINATED if invocation.terminated else Exit.PAUSED
-        safe = "rerun the same command to resume" if invocation.may_have_written else "nothing was changed"
+        effect = "rerun the same command to resume" if invocation.may_have_written else "nothing was changed"
         invocation.print_error(
-            f"interrupted; {safe}",
+            f"interrupted; {effect}",
             "seimigrate status shows the state of each node" if invocation.may_have_written else "",
             code,
         )
@@ -113,39 +118,44 @@ def main(argv: Sequence[str] | None = None, open_session: OpenSession = connect_
     except Exception as error:
         if invocation.verbose:
             traceback.print_exc()
-        told = (str(error).splitlines() or [""])[0][:300]
+        first_line = (str(error).splitlines() or [""])[0][:300]
         hint = "" if invocation.verbose else "-v shows the traceback"
-        invocation.print_error(f"unexpected {type(error).__name__}: {told}", hint, Exit.ERROR)
+        invocation.print_error(f"unexpected {type(error).__name__}: {first_line}", hint, Exit.ERROR)
         return Exit.ERROR
 
 
-def _usage_error(invocation: Invocation, words: Sequence[str], error: typer.TyperException) -> Exit:
-    """Print what is wrong with the arguments; without arguments the error is the help."""
-    told = error.format_message().replace("Value error, ", "")
-    if told.startswith("Usage:"):
-        sys.stderr.write(f"{told}\n")
+def _requests_json(args: Sequence[str]) -> bool:
+    """Return whether the arguments request JSON, for errors before the parser has read ``--output``."""
+    return any(
+        _JSON_REQUEST.fullmatch(" ".join(pair)) or _JSON_REQUEST.fullmatch(pair[0]) for pair in pairwise([*args, ""])
+    )
+
+
+def _usage_error(invocation: Invocation, error: typer.TyperException) -> Exit:
+    """Print what is wrong with the arguments; if there are none, print the help instead."""
+    message = error.format_message().replace("Value error, ", "")
+    if message.startswith("Usage:"):
+        sys.stderr.write(f"{message}\n")
         return Exit.USAGE
-    typed = " ".join(words)
-    invocation.json = any(each in typed for each in ("-o json", "-ojson", "--output json", "--output=json"))
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else _program_name()
-    invocation.print_error(told, f"{command} --help", Exit.USAGE)
+    invocation.print_error(message, f"{command} --help", Exit.USAGE)
     return Exit.USAGE
 
 
 def _disable_core_dumps() -> None:
     """Disable core dumps of this process and of its children, because their memory holds tokens.
 
-    One byte is less than any core. With no byte, a program that the kernel hands cores to would still get one: only one
-    byte keeps it from that (Linux, fs/coredump.c).
+    The limit is one byte, which is less than any core. With a limit of 0, a core_pattern that pipes cores into a
+    program still gets them; with a limit of 1 it does not (Linux, fs/coredump.c).
     """
-    _, most = resource.getrlimit(resource.RLIMIT_CORE)
-    limit = 0 if most == 0 else 1
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    limit = 0 if hard == 0 else 1
     resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
 
 def _program_name() -> str:
-    """Return the name by which the program was called: its own, or that of the kubectl plugin."""
+    """Return the name of the command: ``seimigrate``, or that of the kubectl plugin."""
     return "kubectl seimigrate" if Path(sys.argv[0]).name == "kubectl-seimigrate" else "seimigrate"
 
 
@@ -171,16 +181,16 @@ def _signals(invocation: Invocation) -> Iterator[None]:
 
     def stop(number: int, _frame: object) -> None:
         invocation.terminated = number == signal.SIGTERM
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
+        for handled in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(handled, signal.SIG_DFL)
         if invocation.stop_handler is None:
             raise Interrupted
         sys.stderr.write("stopping after the current step; press Ctrl-C again to exit immediately\n")
         invocation.stop_handler()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,1 +1,1 @@
-"""What is decided: pure values and functions, with no clock, no cluster and no log in them."""
+"""Decisions as pure values and functions, without clock, cluster or log."""

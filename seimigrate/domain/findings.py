@@ -1,4 +1,4 @@
-"""What verification finds: one thing each, with the object, who gets in by it, and the next step."""
+"""Findings of verification, each with the object, the clients that gain access, and the remedy."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ from enum import StrEnum
 
 
 class FindingSeverity(StrEnum):
-    """How a finding bears on the question whether a fleet is closed."""
+    """The severity of a finding."""
 
     ERROR = "error"
-    """It is not closed, or something is cut off that must not be."""
+    """A port is open, or required access is blocked."""
     UNKNOWN = "unknown"
-    """It cannot be told."""
+    """The state cannot be determined."""
     WARNING = "warning"
-    """It is closed all the same; a person should look."""
+    """The check passes, but an operator should review the finding."""
 
 
 class AcceptedFindings(StrEnum):
-    """In spite of which findings about policies a person goes on."""
+    """The findings about policies that the operator accepts."""
 
     NOTHING = "nothing"
     UNKNOWN = "unknown"
-    """Of what cannot be told."""
+    """Findings of severity unknown."""
     VIOLATIONS = "violations"
-    """Of what is known to be open or cut off, too."""
+    """Findings of severity unknown and error."""
 
     def accepts(self, severity: FindingSeverity) -> bool:
-        """Tell whether a finding of this severity does not stand in the way."""
-        stands = {
+        """Return whether a finding of this severity does not block."""
+        blocking = {
             AcceptedFindings.NOTHING: (FindingSeverity.ERROR, FindingSeverity.UNKNOWN),
             AcceptedFindings.UNKNOWN: (FindingSeverity.ERROR,),
         }
-        return severity not in stands.get(self, ())
+        return severity not in blocking.get(self, ())
 
     def union(self, other: AcceptedFindings) -> AcceptedFindings:
-        """Give what goes further."""
+        """Return the value that accepts more."""
         order = [*AcceptedFindings]
         return max(self, other, key=order.index)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding; ``about`` is the object (``Kind namespace/name``), ``where`` the place in it, ``who`` gets in."""
+    """One finding; ``object`` is ``Kind namespace/name``, ``field`` a path in it, ``admits`` who gains access."""
 
     code: str
     severity: FindingSeverity
@@ -54,6 +54,6 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """Give the finding as one sentence."""
+        """Return the finding as one line."""
         place = f"{self.object} {self.field}".strip()
-        return f"{place}: {self.message}" + (f": {self.admits}" if self.admits else "")
+        return f"{place}: {self.message}" + (f"; {self.admits}" if self.admits else "")

@@ -1,4 +1,4 @@
-"""What somebody must be allowed to do, and in which words people are told what of it is missing."""
+"""The permissions that a command needs, and the message about missing ones."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from seimigrate.domain.kube.kinds import SYSTEM_NAMESPACE, Kind
 
 _ACCOUNT = "system:serviceaccount:"
 JOB = f"{_ACCOUNT}{SYSTEM_NAMESPACE}:seimigrate-apply"
-"""The Job of deploy/apply, as the API server names it."""
+"""The user name of the Job of deploy/apply."""
 
 
 class Scope(Enum):
-    """In which namespaces a right is needed."""
+    """The namespaces in which a permission is needed."""
 
     NODES = "in the nodes' namespaces"
-    GATES = "in the namespaces where gates are asked"
+    GATES = "in the namespaces where gates are queried"
     SYSTEM = "in seimigrate's own namespace"
-    TOKEN = "in the namespace of the account whose token the sidecars get"  # noqa: S105 - a place
+    TOKEN = "in the namespace of the account whose token is sent to the sidecars"  # noqa: S105 - a scope
     CLUSTER = "in the whole cluster"
 
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """Some verbs on one resource, or on nothing of it but what has this name."""
+    """Verbs on one resource, limited to one object if ``name`` is set."""
 
     verbs: tuple[str, ...]
     kind: Kind
@@ -36,14 +36,14 @@ class Permission:
 
     @property
     def resource(self) -> str:
-        """Give the resource with its group, as kubectl writes it: ``statefulsets.apps``, ``pods/eviction``."""
+        """Return the resource with its group in kubectl's notation: ``statefulsets.apps``, ``pods/eviction``."""
         plural, dot, group = self.kind.resource.qualified.partition(".")
         return f"{plural}/{self.subresource}{dot}{group}" if self.subresource else f"{plural}{dot}{group}"
 
 
 @dataclass(frozen=True, slots=True)
 class MissingPermission:
-    """One verb of a right that somebody has not got in a namespace (``""``: in all of them)."""
+    """One missing verb of a permission in a namespace (``""``: in all namespaces)."""
 
     verb: str
     permission: Permission
@@ -52,7 +52,7 @@ class MissingPermission:
 
 @dataclass(frozen=True, slots=True)
 class PermissionSource:
-    """What gives rights: a role for each place, the file that has them, and what to type."""
+    """The source of permissions: the role per scope, the file with the roles, and the command to grant them."""
 
     roles: Mapping[Scope, str]
     file: str
@@ -81,51 +81,52 @@ FOR_GUARD = PermissionSource(
 
 
 def source_for(user: str) -> PermissionSource:
-    """Give what a run's rights come from: those of the Job from its own roles, those of people from theirs."""
+    """Return the source of a user's permissions: the Job's own roles, or the operators' ClusterRole."""
     if user == JOB:
         return FOR_JOB
     account = user.removeprefix(_ACCOUNT)
-    who = f"--serviceaccount {account}" if account != user else f"--user {shlex.quote(user) if user else 'YOU'}"
-    places = (Scope.NODES, Scope.SYSTEM, Scope.TOKEN, Scope.CLUSTER)
-    command = f"kubectl create clusterrolebinding seimigrate-operators --clusterrole seimigrate {who}"
-    return PermissionSource(dict.fromkeys(places, "ClusterRole seimigrate"), "deploy/rbac.yaml", command)
+    subject = f"--serviceaccount {account}" if account != user else f"--user {shlex.quote(user) if user else 'YOU'}"
+    scopes = (Scope.NODES, Scope.SYSTEM, Scope.TOKEN, Scope.CLUSTER)
+    command = f"kubectl create clusterrolebinding seimigrate-operators --clusterrole seimigrate {subject}"
+    return PermissionSource(dict.fromkeys(scopes, "ClusterRole seimigrate"), "deploy/rbac.yaml", command)
 
 
 def missing_message(
     user: str, missing_permissions: Sequence[MissingPermission], source: PermissionSource
 ) -> tuple[str, str]:
-    """Give the one message that names all that a user (``""``: nobody knows who) lacks, and the hint what to type."""
-    who = f"user {user}" if user else "you"
+    """Return the message with all missing permissions of a user (``""``: unknown), and the hint."""
+    subject = f"user {user} lacks" if user else "you lack"
     missing_permissions = deduplicate(missing_permissions)
     missing = "\n".join(f"  {line}" for line in lines(missing_permissions))
     roles = dict.fromkeys(
         source.roles[lack.permission.scope] for lack in missing_permissions if lack.permission.scope in source.roles
     )
-    have = "has it" if len(roles) == 1 else "have it"
-    given = [f"{' and '.join(roles)} of {source.file} {have}: {source.command}"] if roles else []
+    grant = "grants" if len(roles) == 1 else "grant"
+    hints = [f"{' and '.join(roles)} of {source.file} {grant} them: {source.command}"] if roles else []
     if any(lack.permission.scope is Scope.GATES for lack in missing_permissions):
-        given.append("where gates are asked, a role of your own: docs/deploy.md, Some namespaces only")
-    return f"{who} may not do all that this needs, and nothing was changed; missing:\n{missing}", "; ".join(given)
+        hints.append("where gates are queried, create a role: docs/deploy.md, Some namespaces only")
+    return f"{subject} permissions; nothing was changed. Missing:\n{missing}", "; ".join(hints)
 
 
 def lines(lacks: Sequence[MissingPermission]) -> list[str]:
-    """Say what is missing as rules have it: verbs, the resource with its group, where, and which names alone."""
+    """Return missing permissions in the form of rules: verbs, resource with group, scope and resource names."""
     verbs: dict[tuple[Kind, str, str, str], dict[str, None]] = {}
     for missing in lacks:
-        right = missing.permission
-        verbs.setdefault((right.kind, right.resource, right.name, missing.namespace), {})[missing.verb] = None
-    places: dict[tuple[str, Kind, str, str], list[str]] = {}
-    for (kind, resource, name, namespace), each in verbs.items():
-        places.setdefault((", ".join(each), kind, resource, name), []).append(namespace)
-    rows = [(each, resource, _scope_text(kind, name, there)) for (each, kind, resource, name), there in places.items()]
+        permission = missing.permission
+        key = (permission.kind, permission.resource, permission.name, missing.namespace)
+        verbs.setdefault(key, {})[missing.verb] = None
+    scopes: dict[tuple[str, Kind, str, str], list[str]] = {}
+    for (kind, resource, name, namespace), names in verbs.items():
+        scopes.setdefault((", ".join(names), kind, resource, name), []).append(namespace)
+    rows = [(verb, resource, _scope_text(kind, name, where)) for (verb, kind, resource, name), where in scopes.items()]
     first, second = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
-    return [f"{each:<{first}}  {resource:<{second}}  {where}" for each, resource, where in rows]
+    return [f"{verb:<{first}}  {resource:<{second}}  {where}" for verb, resource, where in rows]
 
 
 def deduplicate(lacks: Sequence[MissingPermission]) -> list[MissingPermission]:
-    """Leave out what is missing in a namespace where it is missing in all of them: one rule gives both."""
-    wide = {_permission_text(missing) for missing in lacks if not missing.namespace}
-    return [missing for missing in lacks if not missing.namespace or _permission_text(missing) not in wide]
+    """Return the permissions without those of one namespace that are also missing in all namespaces."""
+    in_all = {_permission_text(missing) for missing in lacks if not missing.namespace}
+    return [missing for missing in lacks if not missing.namespace or _permission_text(missing) not in in_all]
 
 
 def _permission_text(missing: MissingPermission) -> tuple[str, str, str]:

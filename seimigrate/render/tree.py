@@ -23,7 +23,7 @@ def tree(progress: Progress, now: float, title: str, height: int = DEFAULT_HEIGH
     waves = progress.waves or (Wave(WaveKind.WAVE, tuple(progress.nodes)),)
     parts = [Text.assemble((title, "bold"), "  ", _counted(progress.counts()))]
     if (campaign := progress.campaign) is not None and (campaign.stopped or campaign.paused):
-        said = f"stops: {campaign.stopped}" if campaign.stopped else f"paused: {campaign.paused}"
+        said = f"stopping: {campaign.stopped}" if campaign.stopped else f"paused: {campaign.paused}"
         parts.append(Text(said, style="yellow"))
     elif progress.wait_reason:
         parts.append(Text(progress.wait_reason, style="dim"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.apiserver.scene import Scene
 from tests.commandline import ROOT, bound_to
 from tests.controlplane.process import ControlPlane
-from tests.rules import denied
+from tests.rbac_usage import denied
 
 NEWCOMER = "nobody"
 

@@ -15,7 +15,7 @@ from tests.apiserver.scene import Scene, delete_namespace, new_namespace
 from tests.apiserver.test_watching import apply_saved
 from tests.commandline import RBAC, ROOT, Done, bound_to, created, finish, shipped
 from tests.controlplane.process import ControlPlane
-from tests.rules import asked_only_what_it_may, assert_named, denied, named, unused, without_each
+from tests.rbac_usage import asked_only_what_it_may, assert_named, denied, named, unused, without_each
 
 LOOKER = "nobody"
 ACCOUNTS = ("seimigrate-plan", "seimigrate-apply", "seimigrate-guard")
@@ -55,7 +55,7 @@ def test_the_job_in_one_namespace_names_each_rule_that_it_lacks_and_can_do_with_
         done = apply()
         assert done.code == 1, done.err
         assert (done.err.count("error:"), done.err.count("hint:")) == (1, 1), done.err
-        assert done.err.startswith(f"error: user {LOOKER} may not do"), done.err
+        assert done.err.startswith(f"error: user {LOOKER} lacks permissions"), done.err
         assert asked_only_what_it_may(controlplane.audit_events(mark), LOOKER)
         return done
 

@@ -16,7 +16,7 @@ from tests.adapters.helpers import wait_until
 from tests.apiserver.scene import Scene
 from tests.commandline import OPERATOR, bound_to, shipped
 from tests.controlplane.process import ControlPlane
-from tests.rules import denied, unused
+from tests.rbac_usage import denied, unused
 
 AUDITOR = "nobody"
 OPEN = ("--set", "access.monitoring=[{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: default}}}]")
@@ -79,7 +79,7 @@ def test_a_second_policy_that_opens_it_again_is_named_with_rule_and_peer(scene: 
     [finding] = [each for each in verify(scene)["findings"] if each["code"] == "policy-too-broad"]
     assert finding["object"] == f"NetworkPolicy {scene.namespace}/helpful"
     assert finding["field"] == "ingress[0].from[0]"
-    assert finding["admits"].startswith("every pod in namespace kube-system")
+    assert finding["admits"].startswith("any pod in namespace kube-system")
 
 
 def test_who_verifies_needs_all_of_the_roles_and_nothing_else(

@@ -100,12 +100,12 @@ def test_who_watches_a_job_is_shown_the_pod_that_stood_by_when_the_first_one_is_
     second = apply_saved(scene, file, "--job")
     follower = scene.start("status", "-f", str(scene.plan), "--watch", "-o", "json")
     seen = [json.loads(follower.stdout.readline())]
-    read_until(second.stderr, "holds the lock: stands by until it is free")
+    read_until(second.stderr, "on standby until it is released")
     frozen_process(second)  # else it might go on before the follower has looked
     try:
         first.kill()
         finish(first)
-        read_until(follower.stderr, "is gone: waits for the next pod of its Job")
+        read_until(follower.stderr, "is gone; waiting for the Job's next pod")
     finally:
         second.send_signal(signal.SIGCONT)
     stood_by = finish(second)

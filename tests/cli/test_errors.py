@@ -126,29 +126,32 @@ def test_a_plan_that_is_off_is_a_usage_error_before_anything_is_asked(
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["plan", "-A", "-n", "sei"], "-A and -n contradict each other"),
-        (["plan", "--node", "full-0"], "--node full-0: this is not NAMESPACE/NAME"),
-        (["plan", "--node", "a/b/c"], "--node a/b/c: this is not NAMESPACE/NAME"),
-        (["plan", "--node", "a/b", "-l", "x=y"], "--node and -l contradict each other"),
+        (["plan", "-A", "-n", "sei"], "-A and -n are mutually exclusive"),
+        (["plan", "--node", "full-0"], "--node full-0: expected NAMESPACE/NAME"),
+        (["plan", "--node", "a/b/c"], "--node a/b/c: expected NAMESPACE/NAME"),
+        (["plan", "--node", "a/b", "-l", "x=y"], "--node and -l are mutually exclusive"),
         (["plan", "--node", "a/b", "-n", "c"], "--node a/b is not in namespace c"),
-        (["plan", "-n", "../x"], "-n ../x: this is no name of a namespace"),
-        (["status", "-n", "Sei"], "-n Sei: this is no name of a namespace"),
-        (["status", "-n", ""], "-n : this is no name of a namespace"),
-        (["guard", "-n", "sei", "-n", "a.b"], "-n a.b: this is no name of a namespace"),
-        (["verify", "-n", "x" * 64], "this is no name of a namespace"),
-        (["verify", "--probe-from", "a b"], "--probe-from a b: this is no name of a namespace"),
-        (["plan", "--node", "../x"], "--node ../x: .. is no name of a namespace"),
-        (["policy", "render", "--node", "sei/full_0"], "--node sei/full_0: full_0 is no name of an object"),
-        (["plan", "--node", "sei/?limit=1"], "--node sei/?limit=1: ?limit=1 is no name of an object"),
-        (["skip", "sei/.."], "skip sei/..: .. is no name of an object"),
-        (["runbook", "show", "rollback-hold", "--node", "sei/-"], "--node sei/-: - is no name of an object"),
-        (["plan", "--canary", "full-0"], "--canary full-0: this is not NAMESPACE/NAME"),
-        (["apply", "--yes", "-l", "a=b,"], "-l a=b,: nothing is no term of a label selector"),
-        (["hold", "--yes", "-l", "sei.io/role=a b"], "-l sei.io/role=a b: sei.io/role=a b is no term"),
-        (["plan", "-l", "a=1,b in (x"], "-l a=1,b in (x: b in (x is no term of a label selector"),
-        (["rollback", "--yes", "-l", "=x"], "-l =x: =x is no term of a label selector"),
-        (["hold", "--yes", "--controller-account", "x"], "--controller-account x: this is not NAMESPACE/NAME"),
-        (["apply", "--yes", "--service-account", "/"], "--service-account /: this is not NAMESPACE/NAME"),
+        (["plan", "-n", "../x"], "-n ../x: not a valid namespace name"),
+        (["status", "-n", "Sei"], "-n Sei: not a valid namespace name"),
+        (["status", "-n", ""], "-n : not a valid namespace name"),
+        (["guard", "-n", "sei", "-n", "a.b"], "-n a.b: not a valid namespace name"),
+        (["verify", "-n", "x" * 64], "not a valid namespace name"),
+        (["verify", "--probe-from", "a b"], "--probe-from a b: not a valid namespace name"),
+        (["plan", "--node", "../x"], "--node ../x: .. is not a valid namespace name"),
+        (["policy", "render", "--node", "sei/full_0"], "--node sei/full_0: full_0 is not a valid object name"),
+        (["plan", "--node", "sei/?limit=1"], "--node sei/?limit=1: ?limit=1 is not a valid object name"),
+        (["skip", "sei/.."], "skip sei/..: .. is not a valid object name"),
+        (["runbook", "show", "rollback-hold", "--node", "sei/-"], "--node sei/-: - is not a valid object name"),
+        (["plan", "--canary", "full-0"], "--canary full-0: expected NAMESPACE/NAME"),
+        (["apply", "--yes", "-l", "a=b,"], "-l a=b,: invalid label selector term: (empty)"),
+        (
+            ["hold", "--yes", "-l", "sei.io/role=a b"],
+            "-l sei.io/role=a b: invalid label selector term: sei.io/role=a b",
+        ),
+        (["plan", "-l", "a=1,b in (x"], "-l a=1,b in (x: invalid label selector term: b in (x"),
+        (["rollback", "--yes", "-l", "=x"], "-l =x: invalid label selector term: =x"),
+        (["hold", "--yes", "--controller-account", "x"], "--controller-account x: expected NAMESPACE/NAME"),
+        (["apply", "--yes", "--service-account", "/"], "--service-account /: expected NAMESPACE/NAME"),
         (["rollback", "--yes", "--to", "release"], "--to release is the last stage of the cutover"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -189,7 +192,7 @@ def test_what_names_no_file_is_told_with_what_to_type_instead(world: World, word
 
 def test_a_namespace_of_the_context_that_is_none_is_not_asked_for(world: World) -> None:
     told = say(WorldSession(world, namespace="../x"), "plan", *SPLIT)
-    assert is_one_error(told, 2, "the context's namespace ../x: this is no name of a namespace")
+    assert is_one_error(told, 2, "the context's namespace ../x: not a valid namespace name")
     assert not world.cluster.requests
 
 

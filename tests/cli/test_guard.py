@@ -107,7 +107,7 @@ def test_with_a_guard_an_apply_ends_and_status_says_guarded(world: World) -> Non
     world.cluster.before_request = renew
     told = say(session, "apply", *GO, "--yes", typed="")
     assert told.code == 9
-    assert "a guard looks after the held nodes" in told.err
+    assert "a guard covers the held nodes" in told.err
     page = say(session, "status", *SPLIT, "-o", "json").json
     assert page["nodes"][0]["guarded"] is True
     assert page["summary"]["guarded"] == 1
@@ -144,9 +144,9 @@ def test_an_apply_guards_in_the_foreground_until_a_guard_has_the_nodes(world: Wo
     world.cluster.before_request = watch
     told = say(session, "apply", *GO, "--yes", typed="" if terminal else None)
     assert told.code == 9
-    assert "no guard looks after sei/full-0: this process does" in told.err
+    assert "no guard covers sei/full-0; guarding in this process" in told.err
     assert "marks pod full-0-0 ready" in told.err
-    assert "a guard looks after the held nodes now" in told.err
+    assert "a guard took over the held nodes" in told.err
     assert session.opened[-1] == "released"
 
 
@@ -172,7 +172,7 @@ def test_who_ends_the_guarding_is_told_that_the_nodes_are_unguarded(world: World
     told = say(WorldSession(world), "apply", *GO, "--yes", "-o", "json")
     assert told.code == 9
     assert told.json["nodes"][0]["outcome"] == "done-held"
-    warned = [line for line in told.err.splitlines() if "held and NOT guarded now" in line]
+    warned = [line for line in told.err.splitlines() if "held and NOT guarded" in line]
     assert ["sei/full-0" in line for line in warned] == [True]
     assert "seimigrate guard" in told.err
 
@@ -181,7 +181,7 @@ def test_who_is_asked_to_end_while_it_guards_ends_as_one_that_is_to_be_started_a
     while_it_guards(world, lambda: signal.raise_signal(signal.SIGTERM))
     told = say(WorldSession(world), "apply", *GO, "--yes", "-o", "json")
     assert told.code == 143
-    assert "held and NOT guarded now" in told.err
+    assert "held and NOT guarded" in told.err
 
 
 def test_a_node_that_was_handed_back_needs_no_guard(world: World) -> None:

@@ -52,7 +52,7 @@ def test_a_page_is_shown_as_it_is_or_filled_in_for_a_node(session: WorldSession)
 def test_a_page_for_a_node_that_was_never_touched_patches_nothing(session: WorldSession) -> None:
     shown = say(session, "runbook", "show", "rollback-release", *NODE).out
     assert "patch statefulset node-0 --type=json -p '[]'" in shown
-    assert "nothing of it was changed by seimigrate" in shown
+    assert "seimigrate has not changed it" in shown
 
 
 def test_an_unknown_page_or_node_is_refused_with_what_there_is(session: WorldSession) -> None:
@@ -163,7 +163,7 @@ def test_the_bundle_has_every_page_for_every_node_that_moves(session: WorldSessi
     written = tmp_path / "glass" / SEI / "node-0"
     assert {file.name for file in written.iterdir()} == {file.name for file in runbooks_dir().glob("*.md")}
     page = (written / "rollback-release.md").read_text()
-    assert "Filled in for sei/node-0 before its cutover began" in page
+    assert "Generated for sei/node-0 before its cutover" in page
     now = say(session, "runbook", "show", "rollback-release", *NODE, *SPLIT).out
     patches = [line for line in now.splitlines() if line.startswith("kubectl -n sei patch ")]
     assert len(patches) == 2

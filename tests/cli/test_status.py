@@ -95,7 +95,7 @@ def test_it_is_not_safe_while_a_node_is_frozen_or_the_policies_are_off(world: Wo
     say(session, "hold", "--yes", "-A")
     frozen = {"op": "add", "path": "/metadata/labels/seimigrate.sei.io~1freeze", "value": "moving"}
     world.cluster.patch(Kind.STATEFUL_SET, SEI, "full-0", [frozen])
-    assert "1 node is moving: sei/full-0" in say(session, "status", "-A").out
+    assert "1 node is in progress: sei/full-0" in say(session, "status", "-A").out
     world.cluster.patch(Kind.STATEFUL_SET, SEI, "full-0", [{"op": "remove", "path": frozen["path"]}])
     assert say(session, "status", "-A", "-o", "json").json["summary"]["safeToUpgradeController"] is True
     policy = world.cache.get(Kind.ADMISSION_POLICY, "", "seimigrate-hold")

@@ -67,7 +67,7 @@ def test_those_that_move_or_failed_are_named_and_the_others_counted() -> None:
 
 def test_a_pause_and_a_stop_are_said_with_their_reason() -> None:
     assert drawn(Progress(campaign=CAMPAIGN.pause("by ann")))[1] == "paused: by ann"
-    assert drawn(Progress(campaign=replace(CAMPAIGN, stopped="2 failed")))[1] == "stops: 2 failed"
+    assert drawn(Progress(campaign=replace(CAMPAIGN, stopped="2 failed")))[1] == "stopping: 2 failed"
 
 
 def test_it_never_outgrows_the_terminal() -> None:

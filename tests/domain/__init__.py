@@ -1,1 +1,1 @@
-"""The decision core: paths, changes, shapes, transforms, checks, and what the machine never does."""
+"""Tests of the pure functions: field paths, changes, decisions about nodes and fleets, and checks of access."""

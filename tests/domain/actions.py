@@ -1,4 +1,4 @@
-"""What an action of the machine says, for tests that know which kind it has to be."""
+"""Helpers that unpack an action of a node, for tests that expect one kind of action."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from seimigrate.domain.node.actions import Action, SaveRecord
 from seimigrate.domain.node.record import Intent, Record
 
 
-def noted(action: Action | None) -> Record:
-    """Give the record that an action journals."""
+def saved_record(action: Action | None) -> Record:
+    """Return the record that an action saves."""
     assert isinstance(action, SaveRecord), action
     return action.record
 
 
-def intended(action: Action | None) -> Intent:
-    """Give the intent that an action journals."""
-    intent = noted(action).intent
+def saved_intent(action: Action | None) -> Intent:
+    """Return the intent in the record that an action saves."""
+    intent = saved_record(action).intent
     assert intent is not None
     return intent

@@ -1,4 +1,4 @@
-"""A node's objects in every form that the tests need: as the simulation renders them, and as captured, if there."""
+"""A node's objects in the forms that tests need: rendered by the simulation and, if present, captured."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from seimigrate.simulation.world import SEID_IMAGE, SHARED_IMAGE, SPLIT_IMAGE
 from tests.engine.harness import MODES, make_plan
 
 CAPTURED = Path(__file__).resolve().parents[2].parent / "shared" / "upstream" / "rendered"
-"""What a real controller rendered; the project stands without it."""
+"""Objects that a real controller rendered; tests that need them are skipped without them."""
 
 
 class Node(NamedTuple):
-    """What a node is made of."""
+    """The objects of a node."""
 
     seinode: Object
     statefulset: Object
@@ -32,7 +32,7 @@ class Node(NamedTuple):
 def rendered(
     mode: str = "fullNode", *, sidecar_port: int = 7777, image: str = SHARED_IMAGE, generation: str = "old"
 ) -> Node:
-    """Give a node's objects as the simulated controller applies them, with the API server's defaults."""
+    """Return a node's objects as the simulated controller applies them, with the API server's defaults."""
     spec: Object = {"chainId": "pacific-1", "image": SEID_IMAGE, mode: {}}
     if sidecar_port != 7777:
         spec["sidecar"] = {"port": sidecar_port}
@@ -45,25 +45,25 @@ def rendered(
 
 @lru_cache(maxsize=1)
 def captured() -> list[tuple[str, Node]]:
-    """Give the captured nodes by their mode, none where the captures are not there."""
-    found = []
+    """Return the captured nodes by mode; none if the captures are missing."""
+    nodes = []
     for mode in MODES:
         files = [CAPTURED / f"{mode}-{kind}.yaml" for kind in ("seinode", "statefulset", "service")]
         if all(file.exists() for file in files):
-            found.append((f"captured-{mode}", Node(*(yaml.safe_load(file.read_text()) for file in files))))
-    return found
+            nodes.append((f"captured-{mode}", Node(*(yaml.safe_load(file.read_text()) for file in files))))
+    return nodes
 
 
 def all_nodes() -> list[tuple[str, Node]]:
-    """Give a node of each mode, with its own sidecar port and without, and the captured ones."""
-    made = [
+    """Return a node of each mode, with the default and another sidecar port, and the captured nodes."""
+    rendered_nodes = [
         (f"{mode}-{port}", rendered(mode, sidecar_port=port)) for mode, port in itertools.product(MODES, (7777, 7070))
     ]
-    return [*made, *captured()]
+    return [*rendered_nodes, *captured()]
 
 
 def plan_of(public: int = 9100) -> Plan:
-    """Give the project's plan with a public port of one's own."""
+    """Return the bundled plan with this public port."""
     return make_plan(f"ports.public={public}")
 
 
@@ -73,12 +73,12 @@ def template(obj: Object) -> Object:
 
 
 def container(obj: Object, name: str) -> Object:
-    """Give a container of a template, to be changed in place."""
+    """Return a container of a template, which the caller may change in place."""
     spec = template(obj)
     return next(c for c in [*spec["initContainers"], *spec["containers"]] if c["name"] == name)
 
 
-def copied(node: Node) -> Node:
+def copy_of(node: Node) -> Node:
     return Node(*(copy_json(each) for each in node))
 
 
@@ -90,7 +90,7 @@ __all__ = [
     "all_nodes",
     "captured",
     "container",
-    "copied",
+    "copy_of",
     "plan_of",
     "rendered",
     "template",

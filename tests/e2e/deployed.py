@@ -18,7 +18,7 @@ from seimigrate.engine.errors import NotFound
 from tests.e2e.cluster import TestCluster, load
 from tests.e2e.images import OWN_IMAGE
 from tests.e2e.places import CHECKOUT
-from tests.rules import bound, denied, unused
+from tests.rbac_usage import bound, denied, unused
 
 NAME = "seimigrate-guard"
 USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{NAME}"

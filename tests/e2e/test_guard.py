@@ -19,7 +19,7 @@ from tests.e2e.conftest import OpenScene
 from tests.e2e.deployed import USER, DeployedGuard, kept_to_its_rights
 from tests.e2e.leaks import leaks, searched
 from tests.e2e.scene import Scene
-from tests.rules import grants
+from tests.rbac_usage import grants
 
 RUN = f"system:serviceaccount:{SYSTEM_NAMESPACE}:seimigrate"
 PATIENCE = 90.0
@@ -55,8 +55,8 @@ def test_an_apply_guards_what_it_leaves_held_until_a_guard_has_it(scene: Scene, 
     told = [line for line in done.err.splitlines() if "guard" in line]
     print(f"exit {done.code}", *told, sep="\n  ")
     assert done.code == 9
-    assert any("no guard looks after" in line and "this process does" in line for line in told)
-    assert "a guard looks after the held nodes now" in told[-1]
+    assert any("no guard covers" in line and "guarding in this process" in line for line in told)
+    assert "a guard took over the held nodes" in told[-1]
     assert scene.run("status").json["summary"]["guarded"] == 3
 
 

@@ -25,7 +25,7 @@ from tests.e2e.deployedjob import USER, DeployedJob
 from tests.e2e.leaks import leaks, searched
 from tests.e2e.scene import POLL, Scene
 from tests.e2e.wholefleet import AT_ONCE, NODES, PACE
-from tests.rules import asked_only_what_it_may, assert_named, grants
+from tests.rbac_usage import asked_only_what_it_may, assert_named, grants
 
 PATIENT = {"gate": 30, "ready": {"default": 120}, "stuck": 12, "eviction": 120}
 
@@ -77,10 +77,10 @@ def test_without_any_one_of_its_rules_its_pod_names_that_one_once_and_does_nothi
             assert ended["exitCode"] == 1, ended
             [line] = ended["message"].splitlines()
             error = json.loads(line)["error"]
-            who = f"user {USER} may not do all that this needs, and nothing was changed; missing:"
+            who = f"user {USER} lacks permissions; nothing was changed. Missing:"
             assert error["message"].startswith(who), error
             assert_named(error["message"], role | {"rules": [rule]}, scene.namespace)
-            what = f"{role['kind']} {role['metadata']['name']} of deploy/apply/rbac.yaml has it: kubectl apply -k "
+            what = f"{role['kind']} {role['metadata']['name']} of deploy/apply/rbac.yaml grants them: kubectl apply -k "
             assert error["hint"].startswith(what), error
             assert asked_only_what_it_may(scene.cluster.audit_events(mark), USER)
             scene.told.append(line)

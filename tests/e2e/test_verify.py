@@ -19,7 +19,7 @@ from seimigrate.domain.verify.network.reachability import endpoint
 from tests.commandline import bound_to, shipped
 from tests.e2e.scene import MISSING_IMAGE, POLL, Scene
 from tests.e2e.stranger import NAME, Stranger
-from tests.rules import denied, unused
+from tests.rbac_usage import denied, unused
 
 METRICS = "/v0/metrics"
 NOBODY = "nobody"

@@ -1,1 +1,1 @@
-"""Whole runs in memory: there and back, interrupted, disturbed, and resumed."""
+"""Whole runs in memory: cut over, rolled back, interrupted, disturbed and resumed."""

@@ -1,4 +1,4 @@
-"""Several nodes in a simulated world, and runs over them; what our hand takes down is counted at every request."""
+"""Several nodes in a simulated world, and runs over them; nodes that are down are counted at each of our evictions."""
 
 from __future__ import annotations
 
@@ -28,20 +28,22 @@ from seimigrate.engine.run_store import RunJournal
 from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.objects import condition, labels_of
 from seimigrate.simulation.world import World
-from tests.engine.harness import WAYS, make_plan
-from tests.engine.watchdog import WRITES, Interrupted
+from tests.engine.harness import RUNBOOKS, make_plan
+from tests.engine.invariant_monitor import WRITES, Interrupted
 
 SEI = "sei"
 
 
 def fleet_plan(
-    *, soak: float = 30, at_once: str = "1", waves: tuple[str, ...] = ("100%",), failure: Failure | None = None,
+    *, soak: float = 30, max_unavailable: str = "1", waves: tuple[str, ...] = ("100%",), failure: Failure | None = None,
     **canary: Any,
 ) -> Plan:  # fmt: skip
-    """The plan of the tests, with a pace; what waits for an old controller's agreement waits shortly."""
+    """Return the plan of the tests with fleet settings, and with short timeouts of the controller's agreement."""
     plan = make_plan()
     parts: dict[str, Any] = {
-        "fleet": Fleet(canary=Canary(soak=soak, **canary), waves=waves, max_unavailable=MaxUnavailable(fleet=at_once)),
+        "fleet": Fleet(
+            canary=Canary(soak=soak, **canary), waves=waves, max_unavailable=MaxUnavailable(fleet=max_unavailable)
+        ),
         "release": plan.release.model_copy(update={"agreement_timeout": 5.0, "stabilization": 5.0}),
         "failure": failure or Failure(),
     }
@@ -49,15 +51,15 @@ def fleet_plan(
 
 
 @dataclass
-class Ships:
+class FleetHarness:
     """A world with nodes, each ``(name, mode, chain)``."""
 
     nodes: Sequence[tuple[str, str, str]]
     plan: Plan
     controller: str = "old"
     started: list[str] = field(default_factory=list)
-    most_down: int = 0
-    on_step: Callable[[Campaign, FleetAction, FleetObservation], None] | None = None
+    max_down: int = 0
+    on_action: Callable[[Campaign, FleetAction, FleetObservation], None] | None = None
 
     def __post_init__(self) -> None:
         self.world = World(controller=self.controller)
@@ -79,13 +81,13 @@ class Ships:
         return read(self.world.cluster.objects[Kind.CONFIG_MAP][SEI, JOURNAL_PREFIX + name])
 
     def campaign(self) -> Campaign:
-        about = RunJournal(self.world.cluster).load()
-        assert about is not None
-        assert about.campaign is not None
-        return about.campaign
+        record = RunJournal(self.world.cluster).load()
+        assert record is not None
+        assert record.campaign is not None
+        return record.campaign
 
     def shape(self, name: str) -> Shape:
-        """The shape of a node's pod."""
+        """Return the shape of a node's pod."""
         pod = self.world.pod(SEI, name)
         assert pod is not None
         return read_shape(pod["spec"], self.plan.parameters).shape
@@ -94,7 +96,7 @@ class Ships:
         return HOLD_LABEL in labels_of(self.world.statefulset(SEI, name))
 
     def down(self) -> set[str]:
-        """The nodes whose pods are not Ready now."""
+        """Return the names of the nodes whose pods are not Ready now."""
         return {
             name
             for name, _, _ in self.nodes
@@ -105,13 +107,13 @@ class Ships:
 
     # Runs.
 
-    def process(self, **options: Any) -> Run:
-        """Give a run as a new process would make it."""
+    def new_run(self, **options: Any) -> Run:
+        """Return a run as a new process creates it; it takes the lock over from the last one."""
         self._locks.append(self._locks[-1].take_over())
         lock, world = self._locks[-1], self.world
         settings: dict[str, Any] = {
             "command": "test",
-            "runbooks": WAYS,
+            "runbooks": RUNBOOKS,
             "strategy": Strategy.MIXED,
             "accepted_findings": AcceptedFindings.VIOLATIONS,
         }
@@ -122,38 +124,38 @@ class Ships:
             RunSpec(**(settings | options)),
             "test",
             lambda record, action: None,
-            RunServices(listener=self._told),
+            RunServices(listener=self._on_fleet_action),
         )
 
     def apply(self, **options: Any) -> dict[str, Result]:
-        run = self.process(**options)
+        run = self.new_run(**options)
         run.start()
         return {result.name: result for result in run.apply(self.keys)}
 
     def rollback(self, **options: Any) -> dict[str, Outcome | None]:
-        run = self.process(**options)
+        run = self.new_run(**options)
         run.start()
         return {result.name: result.outcome for result in run.rollback(self.keys)}
 
     def outcomes(self, **options: Any) -> dict[str, Outcome | None]:
         return {name: result.outcome for name, result in self.apply(**options).items()}
 
-    def _told(self, campaign: Campaign, step: FleetAction, fleet: FleetObservation) -> None:
-        if isinstance(step, StartNodes):
-            self.started += [key.partition("/")[2] for key in step.keys]
-        if self.on_step is not None:
-            self.on_step(campaign, step, fleet)
+    def _on_fleet_action(self, campaign: Campaign, action: FleetAction, fleet: FleetObservation) -> None:
+        if isinstance(action, StartNodes):
+            self.started += [key.partition("/")[2] for key in action.keys]
+        if self.on_action is not None:
+            self.on_action(campaign, action, fleet)
 
-    def wish(self, command: ControlCommand, node: str = "", *, rollback: bool = False) -> None:
-        """Leave a wish for the live run, as a person's command does."""
+    def send(self, command: ControlCommand, node: str = "", *, rollback: bool = False) -> None:
+        """Send a control request to the live run, as an operator's command does."""
         key = f"{SEI}/{node}" if node else ""
         request = ControlRequest(f"{command}-{node}", command, "ann", self._locks[-1].token, key, rollback)
-        run_control._change(self.world.cluster, lambda board: run_control._with_request(board, request))
+        run_control._change(self.world.cluster, lambda mailbox: run_control._with_request(mailbox, request))
 
-    # Dying, and what must never be.
+    # Crashes, and the number of nodes that are down.
 
-    def die_after(self, writes: int) -> None:
-        """Let the process die at one of its writes from now."""
+    def crash_after(self, writes: int) -> None:
+        """Crash the process at its write after the next ``writes`` ones."""
         self._writes_left = writes
 
     def _before(self, request: Request) -> None:
@@ -166,4 +168,4 @@ class Ships:
 
     def _after(self, request: Request) -> None:
         if request.user == self._ours and request.verb in ("evict", "delete") and request.kind is Kind.POD:
-            self.most_down = max(self.most_down, len(self.down()))
+            self.max_down = max(self.max_down, len(self.down()))

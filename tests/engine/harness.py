@@ -1,4 +1,4 @@
-"""One node in a simulated world, and runs over it: each run is a process of its own, with a token of its own."""
+"""One node in a simulated world, and runs over it: each run is a separate process with its own token."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from seimigrate.simulation.cluster import Request
 from seimigrate.simulation.locks import FakeLock
 from seimigrate.simulation.objects import CONTROLLER_USER, condition, copy_json, labels_of
 from seimigrate.simulation.world import SPLIT_IMAGE, World
-from tests.engine.watchdog import WRITES, Interrupted, Watchdog
+from tests.engine.invariant_monitor import WRITES, Interrupted, InvariantMonitor
 
 NAMESPACE, NAME = "sei", "node-0"
 KEY = (NAMESPACE, NAME)
@@ -53,15 +53,15 @@ _SPLITS = (
     f"sidecars.image={SPLIT_IMAGE}",
 )
 
-WAYS = read_runbooks(None).rollback_runbooks
-"""The ways back that the project's own runbooks bind."""
+RUNBOOKS = read_runbooks(None).rollback_runbooks
+"""The rollback runbooks that the bundled runbooks define."""
 
 Interrupt = Callable[[Record, Action], bool]
-"""Tells whether a run is to be interrupted before it does an action."""
+"""Returns whether a run is interrupted before it executes an action."""
 
 
 def make_plan(*overrides: str, **parts: Any) -> Plan:
-    """The project's plan, with the simulation's split sidecar; ``parts`` replace whole members of it."""
+    """Return the bundled plan with the simulation's split sidecar; ``parts`` replace whole members of it."""
     return _read_plan(overrides).model_copy(update=parts)
 
 
@@ -71,8 +71,8 @@ def _read_plan(overrides: tuple[str, ...]) -> Plan:
 
 
 @dataclass
-class Scene:
-    """A world with one node that is ready in the old shape, and what its objects were then."""
+class Harness:
+    """A world with one node that is ready in the old shape, and a copy of its original objects."""
 
     mode: str = "fullNode"
     strategy: Strategy = Strategy.STAGED
@@ -86,12 +86,12 @@ class Scene:
         self.world.add_node(NAMESPACE, NAME, self.mode, sidecar_port=self.sidecar_port)
         self.statefulset_before = copy_json(self.statefulset["spec"])
         self.service_before = copy_json(self.service["spec"])
-        self.seen: list[tuple[Record, Action]] = []
+        self.reported: list[tuple[Record, Action]] = []
         self._first = len(self.world.cluster.requests)
         self._locks: list[FakeLock] = [self.world.lock]
-        self.watchdog = Watchdog(self.world, KEY)
+        self.monitor = InvariantMonitor(self.world, KEY)
 
-    # What is there.
+    # Observed state.
 
     @property
     def statefulset(self) -> Object:
@@ -114,7 +114,7 @@ class Scene:
 
     @property
     def shape(self) -> Shape:
-        """The shape of the template."""
+        """Return the shape of the template."""
         return read_shape(self.template, self.plan.parameters).shape
 
     @property
@@ -128,7 +128,7 @@ class Scene:
 
     @property
     def record(self) -> Record:
-        """What the journal says."""
+        """Return the node's record from its journal."""
         return read(self.world.cluster.objects[Kind.CONFIG_MAP][(NAMESPACE, JOURNAL_PREFIX + NAME)])
 
     @property
@@ -137,25 +137,27 @@ class Scene:
 
     @property
     def requests(self) -> list[Request]:
-        """Everything that the API server was asked since the node was ready."""
+        """Return all requests to the API server since the node was ready."""
         return self.world.cluster.requests[self._first :]
 
-    def ours(self) -> list[Request]:
-        """The writes that runs sent, dry runs left out, and whether they were carried out or not."""
+    def our_writes(self) -> list[Request]:
+        """Return the writes that runs sent, without dry runs, whether they succeeded or not."""
         user = self.world.cluster.user
         return [r for r in self.requests if r.user == user and r.verb in WRITES and not r.dry_run]
 
-    def replaced(self) -> int:
-        """How many pods the runs have replaced."""
-        return sum(r.verb in ("delete", "evict") and r.kind is Kind.POD and r.outcome == "ok" for r in self.ours())
+    def replaced_pod_count(self) -> int:
+        """Return how many pods the runs have replaced."""
+        return sum(
+            r.verb in ("delete", "evict") and r.kind is Kind.POD and r.outcome == "ok" for r in self.our_writes()
+        )
 
     def controller_deletes(self) -> list[Request]:
-        """The pods that the controller itself deleted."""
+        """Return the requests by which the controller deleted pods."""
         return [r for r in self.requests if r.user == CONTROLLER_USER and r.verb == "delete" and r.kind is Kind.POD]
 
     # Runs.
 
-    def process(
+    def new_run(
         self,
         *,
         strategy: Strategy | None = None,
@@ -164,118 +166,118 @@ class Scene:
         lock: Lock | None = None,
         cache: ObjectCache | None = None,
         until: Interrupt | None = None,
-        force: bool = False,
+        overwrite: bool = False,
         accept: bool = True,
         runbooks: RollbackRunbooks | None = None,
-        passed: tuple[int, ...] = (),
-        to: StageName | None = None,
+        completed_steps: tuple[int, ...] = (),
+        rollback_to: StageName | None = None,
     ) -> Run:
-        """Give a run as a new process would make it; it takes the lock over from the last one."""
+        """Return a run as a new process creates it; it takes the lock over from the last one."""
         if lock is None:
             lock = self._locks[-1].take_over()
             self._locks.append(lock)
 
         def report(record: Record, action: Action) -> None:
-            self.seen.append((record, action))
+            self.reported.append((record, action))
             if until is not None and until(record, action):
                 raise Interrupted
 
         world = self.world
         accounts = find_accounts(world.cache.list(Kind.DEPLOYMENT), None)
         return Run(
-            Ports(world.cluster, cache or world.cache, self.watchdog, lock, world.clock),
+            Ports(world.cluster, cache or world.cache, self.monitor, lock, world.clock),
             plan or self.plan,
             HoldManager(world.cluster, cache or world.cache, accounts),
             RunSpec(
                 command="test",
                 strategy=strategy or self.strategy,
-                runbooks=runbooks or WAYS,
+                runbooks=runbooks or RUNBOOKS,
                 target_stage=target_stage,
                 accepted_findings=AcceptedFindings.VIOLATIONS if accept else AcceptedFindings.NOTHING,
-                overwrite=force,
-                completed_steps=passed,
-                rollback_to=to,
+                overwrite=overwrite,
+                completed_steps=completed_steps,
+                rollback_to=rollback_to,
             ),
             "test",
             report,
         )
 
     def apply(self, **kwargs: Any) -> Result:
-        run = self.process(**kwargs)
+        run = self.new_run(**kwargs)
         run.start()
         [result] = run.apply([KEY])
         return result
 
     def hold(self, **kwargs: Any) -> Result:
-        run = self.process(target_stage=StageName.HOLD, **kwargs)
+        run = self.new_run(target_stage=StageName.HOLD, **kwargs)
         run.start()
         [result] = run.hold([KEY])
         return result
 
-    def rollback(self, to: StageName | None = None, **kwargs: Any) -> Result:
-        run = self.process(to=to, **kwargs)
+    def rollback(self, rollback_to: StageName | None = None, **kwargs: Any) -> Result:
+        run = self.new_run(rollback_to=rollback_to, **kwargs)
         run.start()
         [result] = run.rollback([KEY])
         return result
 
     def crash(self, number: int, *, after: bool, run: Callable[[], object]) -> bool:
-        """Let the process die at its write of that number, before or after it is carried out; tell whether it did."""
-        self.watchdog.die(number, after=after)
+        """Crash the process at its ``number``-th write, before or after it is executed; return whether it crashed."""
+        self.monitor.crash_at(number, after=after)
         try:
             run()
         except Interrupted:
             return True
         finally:
-            self.watchdog.live()
+            self.monitor.disarm()
         return False
 
-    def dies_at_its_first_step(self, run: Callable[[], object]) -> bool:
-        """Let the process die once the journal shows a step that was not there before; tell whether it did."""
-        known = self._progress()
+    def crashes_at_next_step(self, run: Callable[[], object]) -> bool:
+        """Crash the process once the journal shows a new step; return whether it crashed."""
+        previous = self._progress()
 
         def at_write() -> None:
-            if self._progress() not in (known, None):
+            if self._progress() not in (previous, None):
                 raise Interrupted
 
-        self.watchdog.at_write = at_write
+        self.monitor.at_write = at_write
         try:
             run()
         except Interrupted:
             return True
         finally:
-            self.watchdog.at_write = None
+            self.monitor.at_write = None
         return False
 
     def _progress(self) -> Record | None:
-        """Give what the journal says, but for whose it is and when it was; ``None`` before the first and at the end."""
+        """Return the record without its owner and times, ``None`` before the first write and after the last."""
         if (NAMESPACE, JOURNAL_PREFIX + NAME) not in self.world.cluster.objects[Kind.CONFIG_MAP]:
             return None
         record = self.record.owned_by("")
         intent = replace(record.intent, token="", at=0.0) if record.intent else None
         return None if record.outcome else replace(record, intent=intent, since=0.0)
 
-    def forks(self, run: Callable[[], object]) -> list[Scene]:
-        """Let a process run to its end; give the world as it was before and after each of its writes.
+    def forks(self, run: Callable[[], object]) -> list[Harness]:
+        """Execute a whole run; return copies of the world before and after each of its writes.
 
-        Where nothing happened between one write and the next, after the one is before the other. Every process is
-        gone in these worlds.
+        If nothing happened between two writes, the copy after the first is also the one before the second. No process
+        runs in these copies.
         """
-        found: list[Scene] = []
+        forks: list[Harness] = []
         versions: list[tuple[int, int]] = []
 
         def at_write() -> None:
             version = (self.world.cluster.version, len(self.world.log.entries))
             if not versions or versions[-1] != version:
                 versions.append(version)
-                found.append(self._fork())
+                forks.append(self._fork())
 
-        self.watchdog.at_write = at_write
+        self.monitor.at_write = at_write
         run()
-        self.watchdog.at_write = None
-        return [*found, self]
+        self.monitor.at_write = None
+        return [*forks, self]
 
-    def _fork(self) -> Scene:
-        """Copy the world; stored objects and requests that were answered never change and are shared."""
+    def _fork(self) -> Harness:
+        """Copy the world; stored objects and answered requests never change and are shared."""
         cluster, kubelet, log = self.world.cluster, self.world.kubelet, self.world.log
         bodies = [body for kind in Kind for body in cluster.objects[kind].values()]
         answered = [request for request in cluster.requests if request.outcome]
@@ -284,8 +286,8 @@ class Scene:
         memo |= {
             id(kubelet.lock): RLock(),
             id(log._lock): ThreadLock(),
-            id(self.seen): [],
-            id(self.watchdog.at_write): None,
+            id(self.reported): [],
+            id(self.monitor.at_write): None,
             id(cluster.applied): dict(cluster.applied),
         }
         copied = copy.deepcopy(self, memo)
@@ -294,11 +296,11 @@ class Scene:
         return copied
 
     def interrupt(self, until: Interrupt, **kwargs: Any) -> None:
-        """Let a run go on until something is so, and end it there."""
+        """Apply, and interrupt the run once a condition is met."""
         self._interrupted(lambda: self.apply(until=until, **kwargs))
 
-    def interrupt_back(self, until: Interrupt, **kwargs: Any) -> None:
-        """Do the same with a way back."""
+    def interrupt_rollback(self, until: Interrupt, **kwargs: Any) -> None:
+        """Roll back, and interrupt the run once a condition is met."""
         self._interrupted(lambda: self.rollback(until=until, **kwargs))
 
     def _interrupted(self, run: Callable[[], object]) -> None:
@@ -306,21 +308,21 @@ class Scene:
             run()
         except Interrupted:
             return
-        raise AssertionError("the run was over before it could be interrupted")
+        raise AssertionError("the run finished before it could be interrupted")
 
-    # Others.
+    # External changes.
 
     def edit(self, kind: Kind, *operations: Object, name: str = NAME) -> None:
-        """Change an object as a person with kubectl would."""
-        ours, self.world.cluster.user = self.world.cluster.user, "person"
+        """Change an object as another client with kubectl does."""
+        ours, self.world.cluster.user = self.world.cluster.user, "other-client"
         try:
             namespace = NAMESPACE if kind.resource.namespaced else ""
             self.world.cluster.patch(kind, namespace, name, operations, manager="kubectl-edit")
         finally:
             self.world.cluster.user = ours
 
-    def budget(self, allowed: int) -> None:
-        """Put a disruption budget on the node's pod; ``allowed`` is how many evictions it allows now."""
+    def put_disruption_budget(self, allowed: int) -> None:
+        """Create a PodDisruptionBudget for the node's pod that allows ``allowed`` evictions now."""
         self.world.cluster.put(
             Kind.DISRUPTION_BUDGET,
             {
@@ -331,14 +333,14 @@ class Scene:
         )
 
     def delete_pod(self) -> None:
-        """Delete the pod as a drain would."""
-        client = self.world.cluster.client("person")
+        """Delete the pod as a drain does."""
+        client = self.world.cluster.client("other-client")
         client.delete(Kind.POD, NAMESPACE, f"{NAME}-0", uid=self.pod["metadata"]["uid"], grace_seconds=300)
 
-    # What must be so.
+    # Assertions.
 
-    def assert_as_before(self) -> None:
-        """The objects are what they were before the first run, and nothing of ours is left on them."""
+    def assert_restored(self) -> None:
+        """Assert that the objects equal the original ones, without our labels or managed fields."""
         assert self.statefulset["spec"] == self.statefulset_before
         assert self.service["spec"] == self.service_before
         self.assert_clean()
@@ -346,20 +348,20 @@ class Scene:
         assert self.pod_ready
 
     def assert_clean(self) -> None:
-        """No label of ours, and nothing that we own."""
+        """Assert that the objects have none of our labels and that we own none of their fields."""
         for obj in (self.statefulset, self.service):
             assert not {HOLD_LABEL, FREEZE_LABEL} & labels_of(obj).keys()
             assert MANAGER not in {entry["manager"] for entry in obj["metadata"]["managedFields"]}
 
     def assert_done(self) -> None:
-        """The node is in the new shape, ready, and its controller's."""
+        """Assert that the node is ready in the new shape and released to its controller."""
         self.assert_clean()
         assert self.shape is self.pod_shape is Shape.ENFORCED
         assert self.pod_ready
 
 
 def reaching(stage: StageName) -> Interrupt:
-    """Interrupt a run as soon as its record is at a stage."""
+    """Return an interrupt of a run that is met once its record is at a stage."""
     return lambda record, _: record.stage is stage
 
 

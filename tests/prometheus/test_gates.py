@@ -43,11 +43,11 @@ def test_a_count_may_be_none(prometheus: int) -> None:
 @pytest.mark.parametrize(
     ("query", "reason"),
     [
-        ('up{job="no-such-job"}', "the query found no samples"),
-        ("up{", "the query was not answered (400): bad_data"),
-        ("up[1m]", "the query gives a matrix, not a vector of samples"),
-        ("0/0", "1 of 1 samples have no value: scalar is nan"),
-        ('"text"', "the query gives a string, not a vector of samples"),
+        ('up{job="no-such-job"}', "the query returned no samples"),
+        ("up{", "the query failed (400): bad_data"),
+        ("up[1m]", "the query returned a matrix, expected an instant vector"),
+        ("0/0", "1 of 1 samples are NaN: scalar is nan"),
+        ('"text"', "the query returned a string, expected an instant vector"),
     ],
 )
 def test_what_tells_nothing_is_inconclusive(prometheus: int, query: str, reason: str) -> None:

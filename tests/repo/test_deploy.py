@@ -112,7 +112,7 @@ def test_the_job_may_do_what_it_asks_for_and_asks_for_all_that_it_may() -> None:
             [line] = [line for line in refused.value.message.splitlines() if line.startswith("  ")]
             assert line.split()[:2] == [verb, f"{resource}.{group}" if group else resource]
             assert line.endswith(f"resourceNames: {name}") is bool(name)
-            given = f"{role['kind']} {role['metadata']['name']} of deploy/apply/rbac.yaml has it: "
+            given = f"{role['kind']} {role['metadata']['name']} of deploy/apply/rbac.yaml grants them: "
             assert refused.value.hint.startswith(given)
 
 

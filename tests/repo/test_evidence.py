@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.repo.test_required import run
+from tests.repo.test_required_parts import run
 
 SUITE = """
 import pytest

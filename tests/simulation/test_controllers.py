@@ -9,7 +9,7 @@ from seimigrate.domain.plan.plan import Mode
 from seimigrate.engine.errors import Denied
 from seimigrate.simulation.objects import condition, container
 from seimigrate.simulation.world import SHARED_IMAGE, SPLIT_IMAGE, World
-from tests.simulation.scenes import SEI, add_policies, delete_pod, label, new_pod, set_template, split_template
+from tests.simulation.helpers import SEI, add_policies, delete_pod, label, new_pod, set_template, split_template
 
 
 @pytest.mark.parametrize("mode", list(Mode))

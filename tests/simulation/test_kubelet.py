@@ -12,7 +12,7 @@ from seimigrate.domain.kube.kinds import Kind, Object
 from seimigrate.engine.errors import Unreachable
 from seimigrate.simulation.objects import condition
 from seimigrate.simulation.world import NODE, SPLIT_IMAGE, World
-from tests.simulation.scenes import SEI, delete_pod, new_pod, set_template, split_template
+from tests.simulation.helpers import SEI, delete_pod, new_pod, set_template, split_template
 
 
 def one(controller: str = "old", **node: str) -> World:

@@ -80,10 +80,12 @@ def _send(
     reply = client.send(command, node, rollback=rollback)
     invocation.show(
         lambda: json_output.control_reply(command.value, node, reply.accepted, reply.message),
-        lambda _: _say(f"{reply.message}\n\nnext: seimigrate status" if reply.accepted else f"no: {reply.message}"),
+        lambda _: _print(
+            f"{reply.message}\n\nnext: seimigrate status" if reply.accepted else f"rejected: {reply.message}"
+        ),
     )
     exit_with(Exit.DONE if reply.accepted else Exit.ERROR)
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(text + "\n")

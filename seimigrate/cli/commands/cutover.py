@@ -71,7 +71,7 @@ def apply(
         ),
     ] = True,
     saved: Annotated[
-        str | None, typer.Argument(metavar="[FILE]", show_default=False, help="Saved plan (from plan --out).")
+        str | None, typer.Argument(metavar="FILE", show_default=False, help="Saved plan (from plan --out).")
     ] = None,
     job: Annotated[
         bool,

@@ -35,7 +35,7 @@ from seimigrate.render.event_log import Log
 from seimigrate.render.guard_log import GuardLogListener
 
 RETRY_INTERVAL = 5.0
-"""Seconds before a guard tries again that found another one, or no API server."""
+"""Seconds before a retry, if another guard holds the Lease or the API server is unreachable."""
 
 
 def guard(
@@ -67,7 +67,7 @@ def guard(
     session = invocation.open_session(connection)
     namespaces = _namespaces(target, named)
     session.require_guard_rights(namespaces, account)
-    watch = _GuardProcess(
+    process = _GuardProcess(
         session=session,
         plan=plan,
         pods=session.pods(account, required=True),
@@ -77,9 +77,9 @@ def guard(
         log=structlog.get_logger(),
     )
     try:
-        watch.run_once(invocation) if once else watch.run_forever(invocation)
+        process.run_once(invocation) if once else process.run_forever(invocation)
     except Interrupted:
-        watch.log.warning("the guard ends: held nodes are unguarded, unless another guard is there")
+        process.log.warning("guard stopped: held nodes are unguarded, unless another guard is running")
 
 
 def _namespaces(target: GuardSelection, named: list[Key]) -> tuple[str, ...]:
@@ -91,22 +91,22 @@ def _namespaces(target: GuardSelection, named: list[Key]) -> tuple[str, ...]:
 def _node_filter(
     session: Session, target: GuardSelection, namespaces: tuple[str, ...], named: list[Key]
 ) -> Callable[[Key], bool] | None:
-    """Give how to tell which nodes are meant; labels are asked for anew now and then, as nodes come and go."""
+    """Return the filter of nodes to guard; nodes with matching labels are listed again after 30 s."""
     if named:
         return frozenset(named).__contains__
     if not target.selector:
         return None
-    known: dict[Key, None] = {}
-    asked = float("-inf")
+    matching: dict[Key, None] = {}
+    listed_at = float("-inf")
 
-    def chosen(key: Key) -> bool:
-        nonlocal known, asked
+    def is_selected(key: Key) -> bool:
+        nonlocal matching, listed_at
         now = session.clock.now()
-        if not 0 <= now - asked < 30:
-            known, asked = dict.fromkeys(readers.keys(session.cluster, namespaces, target.selector)), now
-        return key in known
+        if not 0 <= now - listed_at < 30:
+            matching, listed_at = dict.fromkeys(readers.keys(session.cluster, namespaces, target.selector)), now
+        return key in matching
 
-    return chosen
+    return is_selected
 
 
 @dataclass
@@ -120,44 +120,44 @@ class _GuardProcess:
     log: Log
 
     def run_once(self, invocation: Invocation) -> None:
-        """Look until nothing is left that the guard waits for; raises ``LockedByAnother`` if another guard lives."""
+        """Guard until no held node needs attention; raise ``LockHeld`` if another guard is running."""
         try:
             self._hold(invocation, _until_nothing_is_pending)
         except LockHeld as error:
             raise LockHeld(
-                f"another guard is at work: {error.message}", hint="it looks after the nodes: seimigrate status"
+                f"another guard is running: {error.message}", hint="nodes that it covers: seimigrate status"
             ) from error
 
     def run_forever(self, invocation: Invocation) -> None:
-        """Look for ever: as the one guard, or in wait for the one that there is to end."""
-        told = ""
+        """Guard forever; while another guard is running, wait for it to stop."""
+        waiting = False
         while True:
             try:
                 self._hold(invocation, lambda guard: guard.run(lambda: False))
             except (LockHeld, ApiError) as error:
-                if isinstance(error, LockHeld) and told != "waits":
-                    told = "waits"
-                    self.log.info(f"waits for another guard to end: {error.message}")
+                if isinstance(error, LockHeld) and not waiting:
+                    waiting = True
+                    self.log.info(f"waiting for another guard to stop: {error.message}")
                 elif isinstance(error, ApiError):
-                    told = ""
-                    self.log.warning(f"tries again: {error.message}")
+                    waiting = False
+                    self.log.warning(f"retrying: {error.message}")
                 time.sleep(RETRY_INTERVAL)
 
     def _hold(self, invocation: Invocation, work: Callable[[Guard], None]) -> None:
-        def waits(other: str, seconds: float) -> None:
+        def on_wait(other: str, seconds: float) -> None:
             del other, seconds
 
         session = self.session
         with (
-            session.lock(holder(), self.lease_duration, waits, name=GUARD_LEASE) as lock,
+            session.lock(holder(), self.lease_duration, on_wait, name=GUARD_LEASE) as lock,
             session.cache(self.namespaces, guards=True) as cache,
         ):
             invocation.may_have_written = True
             ports = Ports(session.cluster, cache, self.pods, lock, session.clock)
             runs = RunCoverage(session.cluster, session.clock)
-            made = Guard(ports, self.plan, GuardLogListener(self.log), runs, self.node_filter)
-            self.log.info("guards held nodes")
-            work(made)
+            guard = Guard(ports, self.plan, GuardLogListener(self.log), runs, self.node_filter)
+            self.log.info("guarding held nodes")
+            work(guard)
 
 
 def _until_nothing_is_pending(guard: Guard) -> None:

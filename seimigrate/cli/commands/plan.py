@@ -26,7 +26,7 @@ def plan(
     ctx: typer.Context,
     target: NodeSelection,
     file: PlanOptions,
-    runbook: ApplyOptions,
+    apply_options: ApplyOptions,
     connection: ConnectionOptions,
     output: OutputOptions,
     detailed_exitcode: Annotated[
@@ -37,36 +37,35 @@ def plan(
     """Preview changes and blockers for each node (read-only)."""
     invocation = invocation_of(ctx)
     invocation.configure_output(output)
-    spec = apply_spec.read(target, file, runbook, None)
+    spec = apply_spec.read(target, file, apply_options, None)
     session = invocation.open_session(connection)
-    look = snapshot.ClusterSnapshot(session.cluster, spec.select(session), spec.plan, session.clock)
+    observed = snapshot.ClusterSnapshot(session.cluster, spec.select(session), spec.plan, session.clock)
     strategy, accepted = spec.strategy, spec.accepted_findings
-    found = fleet_plan.plan_fleet(look, strategy, accepted=accepted, canary=spec.canary)
+    preview = fleet_plan.plan_fleet(observed, strategy, accepted=accepted, canary=spec.canary)
     cluster = cluster_id(session.cluster)
     if out is not None:
-        write_saved(out, _saved(spec, found, cluster, session.clock.now()))
+        write_saved(out, _saved(spec, preview, cluster, session.clock.now()))
     report = PlanReport(
         migration=spec.plan.migration,
         cluster=cluster,
         server=session.server,
         strategy=strategy.value,
-        fingerprint=snapshot.plan_digest(spec.plan, found.nodes),
-        nodes=found.nodes,
-        waves=found.waves,
-        seconds=found.seconds,
-        next_command=_next(found.nodes, spec, connection, out),
+        fingerprint=snapshot.plan_digest(spec.plan, preview.nodes),
+        nodes=preview.nodes,
+        waves=preview.waves,
+        seconds=preview.seconds,
+        next_command=_next(preview.nodes, spec, connection, out),
     )
-    lines = found.nodes
     invocation.show(lambda: json_output.plan(report), lambda on: plan_table.show(report, on))
-    if detailed_exitcode and report.done < len(lines):
+    if detailed_exitcode and report.done < len(preview.nodes):
         exit_with(Exit.PENDING)
 
 
-def _next(lines: Sequence[NodePlan], spec: ApplySpec, connection: ConnectionOptions, out: str | None) -> str:
-    """Give the command that makes sense now: whoever is blocked looks again, whoever is done looks after it."""
-    if any(not node.done and not node.blockers for node in lines):
+def _next(nodes: Sequence[NodePlan], spec: ApplySpec, connection: ConnectionOptions, out: str | None) -> str:
+    """Return the command to type next: ``apply`` if nodes can change, ``status`` if all are done, else ``plan``."""
+    if any(not node.done and not node.blockers for node in nodes):
         return arguments.command_line("apply", [out] if out is not None else spec, connection)
-    if all(node.done for node in lines):
+    if all(node.done for node in nodes):
         return arguments.command_line("status", spec.target_args(), connection)
     return arguments.command_line("plan", spec, connection)
 

@@ -21,7 +21,7 @@ HEAD = """\
 # Rendered by seimigrate from the cluster as it is; put it under version control and let GitOps apply it.
 # {proxy}: the controller, and the plan's parameters.access.clients. {public}: parameters.access.monitoring, and the
 # controller. The kubelet's probes need no rule: a pod's own Kubernetes node always reaches it. The nodes' other ports
-# are open to everybody, as without a policy; the sidecar's own port is open to nobody.
+# are open to any client, as without a policy; the sidecar's own port is open to none.
 """
 
 
@@ -40,19 +40,23 @@ def render(
         parse_namespaced_name("--controller-account", account)
     plan = snapshot.load_plan_file(file)
     session = invocation.open_session(connection)
-    found = selection.select(session.cluster, target, session.namespace)
-    look = snapshot.ClusterSnapshot(session.cluster, found, plan, session.clock)
-    on = AccessReviewer(session.cluster, session.clock, plan, named_account(account)).read().inventory
-    if not on.controllers:
+    selected = selection.select(session.cluster, target, session.namespace)
+    observed = snapshot.ClusterSnapshot(session.cluster, selected, plan, session.clock)
+    network = AccessReviewer(session.cluster, session.clock, plan, named_account(account)).read().inventory
+    if not network.controllers:
         raise SeimigrateError(
-            "no Deployment of sei-k8s-controller was found, whose pods the policy must let in",
+            "found no Deployment of sei-k8s-controller, whose pods the policy must allow",
             hint="name its ServiceAccount: --controller-account NAMESPACE/NAME",
         )
-    nodes: dict[str, list[NodePorts]] = {}
-    for namespace, name in found.keys:
-        if (pod := verdict.after(look.observe((namespace, name)), plan)) is not None:
-            nodes.setdefault(namespace, []).append(inventory.node_ports(pod["spec"], namespace, plan.parameters, on))
+    ports_by_namespace: dict[str, list[NodePorts]] = {}
+    for namespace, name in selected.keys:
+        if (pod := verdict.after(observed.observe((namespace, name)), plan)) is not None:
+            node_ports = inventory.node_ports(pod["spec"], namespace, plan.parameters, network)
+            ports_by_namespace.setdefault(namespace, []).append(node_ports)
     ports = plan.parameters.ports
-    text = HEAD.format(proxy=ports.proxy, public=ports.public)
-    bodies = [render_policy.policy(namespace, doors, plan.parameters, on) for namespace, doors in nodes.items()]
-    sys.stdout.write(text + yaml.safe_dump_all(bodies, sort_keys=False))
+    head = HEAD.format(proxy=ports.proxy, public=ports.public)
+    policies = [
+        render_policy.policy(namespace, all_ports, plan.parameters, network)
+        for namespace, all_ports in ports_by_namespace.items()
+    ]
+    sys.stdout.write(head + yaml.safe_dump_all(policies, sort_keys=False))

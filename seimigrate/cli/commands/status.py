@@ -44,27 +44,27 @@ def status(
     selection.validate_target(target)
     plan = snapshot.load_plan_file(file)
     session = invocation.open_session(connection)
-    found = selection.select(session.cluster, target, session.namespace)
+    selected = selection.select(session.cluster, target, session.namespace)
     if watch:
-        follow.follow(invocation, session, found, plan)
-    look = snapshot.ClusterSnapshot(session.cluster, found, plan, session.clock)
+        follow.follow(invocation, session, selected, plan)
+    observed = snapshot.ClusterSnapshot(session.cluster, selected, plan, session.clock)
     lease = session.cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, LEASE_NAME)
     locked = is_held_by_live_run(lease, session.clock.now())
-    watched = _guarded_nodes(session, lease if locked else None, found.keys)
-    lines = tuple(_line(look, key, key in watched) for key in found.keys)
-    doubts = tuple(_upgrade_blockers(session, look, controller)) if found.everywhere else ()
+    guarded = _guarded_nodes(session, lease if locked else None, selected.keys)
+    rows = tuple(_row(observed, key, key in guarded) for key in selected.keys)
+    upgrade_blockers = tuple(_upgrade_blockers(session, observed, controller)) if selected.everywhere else ()
     report = StatusReport(
         run=_run(session, plan, lease, locked),
-        rows=lines,
-        safe_to_upgrade=not doubts if found.everywhere else None,
-        upgrade_blockers=doubts,
-        next_command=_next(session, lines, locked, [file, connection], [target, file, connection]),
+        rows=rows,
+        safe_to_upgrade=not upgrade_blockers if selected.everywhere else None,
+        upgrade_blockers=upgrade_blockers,
+        next_command=_next(session, rows, locked, [file, connection], [target, file, connection]),
     )
     invocation.show(lambda: json_output.status(report), lambda on: status_table.show(report, on), ends_stream=watch)
 
 
 def is_held_by_live_run(lease: Object | None, now: float) -> bool:
-    """Tell whether a run holds the lock and has renewed it within its duration."""
+    """Return whether a process holds the Lease and has renewed it within its duration."""
     spec = (lease or {}).get("spec", {})
     if not spec.get("holderIdentity") or not spec.get("renewTime"):
         return False
@@ -76,18 +76,18 @@ def is_held_by_live_run(lease: Object | None, now: float) -> bool:
 
 
 def _guarded_nodes(session: Session, run_lease: Object | None, keys: Sequence[Key]) -> set[Key]:
-    """Give the nodes that a live run or a live guard looks after, if they are held."""
+    """Return the nodes that a live run or a live guard covers, if they are held."""
     cluster = session.cluster
-    watched: set[Key] = set()
+    covered: set[Key] = set()
     if run_lease is not None:
         run = cluster.get(Kind.CONFIG_MAP, SYSTEM_NAMESPACE, RUN_NAME)
-        watched |= {key for key in keys if lease_monitor.covers_namespace(run, run_lease, key[0])}
+        covered |= {key for key in keys if lease_monitor.covers_namespace(run, run_lease, key[0])}
     guard_lease = cluster.get(Kind.LEASE, SYSTEM_NAMESPACE, leases.GUARD_LEASE)
     if guard_lease is not None and is_held_by_live_run(guard_lease, session.clock.now()):
-        says = cluster.get(Kind.CONFIG_MAP, SYSTEM_NAMESPACE, guard_journal.NAME)
-        named = guard_journal.guarded_nodes(says, guard_lease)
-        watched |= {key for key in keys if "/".join(key) in named}
-    return watched
+        journal = cluster.get(Kind.CONFIG_MAP, SYSTEM_NAMESPACE, guard_journal.NAME)
+        named = guard_journal.guarded_nodes(journal, guard_lease)
+        covered |= {key for key in keys if "/".join(key) in named}
+    return covered
 
 
 def _run(session: Session, plan: Plan, lease: Object | None, locked: bool) -> RunInfo | None:
@@ -105,12 +105,12 @@ def _run(session: Session, plan: Plan, lease: Object | None, locked: bool) -> Ru
     )
 
 
-def _line(look: snapshot.ClusterSnapshot, key: Key, watched: bool) -> StatusRow:
-    observed, record = look.observe(key), look.records[key]
+def _row(cluster: snapshot.ClusterSnapshot, key: Key, guarded: bool) -> StatusRow:
+    observed, record = cluster.observe(key), cluster.records[key]
     node: Object = observed.seinode or {}
     mode = observation.mode_of(node)
     held = observation.hold_of(observed.statefulset) is not None
-    parameters = look.plan.parameters
+    parameters = cluster.plan.parameters
     return StatusRow(
         namespace=key[0],
         name=key[1],
@@ -122,7 +122,7 @@ def _line(look: snapshot.ClusterSnapshot, key: Key, watched: bool) -> StatusRow:
         direction=record.direction.value if record else None,
         outcome=record.outcome.value if record and record.outcome else None,
         held=held,
-        guarded=held and watched,
+        guarded=held and guarded,
         reason=record.reason if record else "",
         failure=record.failure if record else None,
         notes=record.notes if record else (),
@@ -136,24 +136,25 @@ def _shape(spec: Object, parameters: Parameters) -> str | None:
         return None
 
 
-def _upgrade_blockers(session: Session, look: snapshot.ClusterSnapshot, controller: ControllerOptions) -> list[str]:
+def _upgrade_blockers(session: Session, cluster: snapshot.ClusterSnapshot, controller: ControllerOptions) -> list[str]:
     """Return why the controller must not be upgraded now; empty if every node is held and the hold is effective."""
-    fleet = [s for s in look.cache.list(Kind.STATEFUL_SET) if observation.owner(s).get("kind") == "SeiNode"]
-    free = [_name(s) for s in fleet if observation.hold_of(s) is None]
-    moving = [_name(s) for s in fleet if observation.is_frozen(s)]
-    doubts = []
-    if free:
-        doubts.append(
-            f"{formatting.pluralize(len(free), 'StatefulSet is', 'StatefulSets are')} not held: "
-            f"{formatting.abbreviate(free)}"
+    fleet = [s for s in cluster.cache.list(Kind.STATEFUL_SET) if observation.owner(s).get("kind") == "SeiNode"]
+    not_held = [_name(s) for s in fleet if observation.hold_of(s) is None]
+    in_progress = [_name(s) for s in fleet if observation.is_frozen(s)]
+    blockers = []
+    if not_held:
+        blockers.append(
+            f"{formatting.pluralize(len(not_held), 'StatefulSet is', 'StatefulSets are')} not held: "
+            f"{formatting.abbreviate(not_held)}"
         )
-    if moving:
-        doubts.append(
-            f"{formatting.pluralize(len(moving), 'node is', 'nodes are')} moving: {formatting.abbreviate(moving)}"
+    if in_progress:
+        blockers.append(
+            f"{formatting.pluralize(len(in_progress), 'node is', 'nodes are')} in progress: "
+            f"{formatting.abbreviate(in_progress)}"
         )
     if problem := _hold_problem(session, controller):
-        doubts.append(problem)
-    return doubts
+        blockers.append(problem)
+    return blockers
 
 
 def _name(obj: Object) -> str:
@@ -162,36 +163,36 @@ def _name(obj: Object) -> str:
 
 def _hold_problem(session: Session, controller: ControllerOptions) -> str:
     """Return why the hold is not effective; a label alone holds nothing."""
-    given = controller.controller_account
-    view = readers.Snapshot(session.cluster, WATCHED, ("",))
+    account = controller.controller_account
+    cache = readers.Snapshot(session.cluster, WATCHED, ("",))
     try:
         accounts = find_accounts(
-            view.list(Kind.DEPLOYMENT), given and "/".join(parse_namespaced_name("--controller-account", given))
+            cache.list(Kind.DEPLOYMENT), account and "/".join(parse_namespaced_name("--controller-account", account))
         )
     except SeimigrateError as error:
         return error.message
-    return HoldManager(session.cluster, view, accounts).error()
+    return HoldManager(session.cluster, cache, accounts).error()
 
 
 def _next(
     session: Session,
     rows: Sequence[StatusRow],
     locked: bool,
-    where: list[arguments.ArgumentGroup],
-    same: list[arguments.ArgumentGroup],
+    target_args: list[arguments.ArgumentGroup],
+    same_args: list[arguments.ArgumentGroup],
 ) -> str:
     """Return the command to type next; an interrupted run is continued by the arguments that its record holds."""
     if locked:
-        return arguments.command_line("status", *same)
+        return arguments.command_line("status", *same_args)
     failed = next((row for row in rows if row.outcome == Outcome.FAILED.value), None)
     if failed is not None:
-        return arguments.command_line("rollback", arguments.node_args(failed.key), *where)
+        return arguments.command_line("rollback", arguments.node_args(failed.key), *target_args)
     unfinished = [row for row in rows if row.unfinished]
     rolls_back = [row.direction == Direction.ROLLBACK.value for row in unfinished]
     if not unfinished and not any(row.outcome == Outcome.DONE_HELD.value for row in rows):
-        return arguments.command_line("plan", *same)
+        return arguments.command_line("plan", *same_args)
     command = "rollback" if unfinished and all(rolls_back) else "apply"
     last = RunJournal(session.cluster).load()
     if last is not None and (last.spec.command == "apply") == (command == "apply"):
         return arguments.command_line(last.spec.command, last.spec.args)
-    return arguments.command_line(command, *same)
+    return arguments.command_line(command, *same_args)

@@ -20,7 +20,7 @@ from seimigrate.engine.lease_monitor import DEFAULT_DURATION, LeaseMonitor
 from seimigrate.render import json_output
 
 MAX_ATTEMPTS = 5
-"""A living holder renews the Lease now and then, between our reading and our writing it."""
+"""Attempts to write the Lease: a live holder may renew it between the read and the write."""
 
 
 def unlock(
@@ -36,32 +36,32 @@ def unlock(
     if held_by is not None:
         monitor = LeaseMonitor(session.cluster, SystemClock(), LEASE_NAME)
         monitor.is_alive()
-        _watching(held_by, leases.duration(monitor.lease, DEFAULT_DURATION))
+        _announce_watch(held_by, leases.duration(monitor.lease, DEFAULT_DURATION))
         if monitor.wait_for_renewal(time.sleep):
             raise SeimigrateError(
-                f"{held_by} lives: it renewed the lock under our eyes",
-                hint="stop it where it runs, with ^C, or let it end",
+                f"{held_by} is still running: it renewed the Lease while unlock was watching",
+                hint="stop that process with Ctrl-C, or wait for it to finish",
             )
-        rows = [("cluster", session.server), ("holder", held_by), ("state", "no sign of life within its lease")]
-        invocation.confirm(confirmation.yes, "break the lock:", rows)
+        rows = [("cluster", session.server), ("holder", held_by), ("state", "has not renewed the Lease")]
+        invocation.confirm(confirmation.yes, "Release the lock:", rows)
         invocation.may_have_written = True
-        held_by = _break(lock)
-    told = f"the lock of {held_by} is broken" if held_by else "nobody holds the lock"
-    invocation.show(lambda: json_output.unlock_result(held_by), lambda _: _say(f"{told}\n\nnext: seimigrate status"))
+        held_by = _release(lock)
+    text = f"the lock of {held_by} was released" if held_by else "the lock is not held"
+    invocation.show(lambda: json_output.unlock_result(held_by), lambda _: _print(f"{text}\n\nnext: seimigrate status"))
 
 
-def _watching(holder: str, seconds: float) -> None:
-    sys.stderr.write(f"watching for {seconds:.0f} s whether {holder} lives\n")
+def _announce_watch(holder: str, seconds: float) -> None:
+    sys.stderr.write(f"watching for {seconds:.0f} s to see if {holder} renews the Lease\n")
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def _break(lock: LeaseLock) -> str | None:
+def _release(lock: LeaseLock) -> str | None:
     for _ in range(MAX_ATTEMPTS):
         try:
             return lock.break_lock()
         except Conflict:
             continue
-    raise SeimigrateError("the lock changes all the time: its holder lives", hint="seimigrate status")
+    raise SeimigrateError("the lock keeps changing: its holder is alive", hint="seimigrate status")

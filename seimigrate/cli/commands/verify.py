@@ -65,12 +65,12 @@ def verify(
     for option, value in (("--controller-account", account), ("--service-account", calling.service_account)):
         if value is not None:
             names.parse_namespaced_name(option, value)
-    for each in probe_from or ():
-        names.namespace("--probe-from", each)
+    for namespace in probe_from or ():
+        names.namespace("--probe-from", namespace)
     plan = snapshot.load_plan_file(file)
     session = invocation.open_session(connection)
-    found = selection.select(session.cluster, target, session.namespace)
-    look = snapshot.ClusterSnapshot(session.cluster, found, plan, session.clock)
+    selected = selection.select(session.cluster, target, session.namespace)
+    cluster = snapshot.ClusterSnapshot(session.cluster, selected, plan, session.clock)
     pod_client = (
         session.pods(names.parse_namespaced_name("--service-account", calling.service_account), required=True)
         if probe
@@ -78,28 +78,30 @@ def verify(
     )
     access_reviewer = AccessReviewer(session.cluster, session.clock, plan, named_account(account))
     verification = Verification(session.cluster, session.clock, plan, access_reviewer, pod_client)
-    lines: list[VerifyRow] = []
+    rows: list[VerifyRow] = []
     targets: list[network_probe.Target] = []
     image = probe_image
-    for key in found.keys:
-        observed = look.observe(key)
+    for key in selected.keys:
+        observed = cluster.observe(key)
         if observed.seinode is not None:
-            lines.append(VerifyRow.of(observed, plan.parameters, verification.node(observed, look.records[key])))
+            rows.append(VerifyRow.of(observed, plan.parameters, verification.node(observed, cluster.records[key])))
             targets += verification.targets(observed)
             image = image or verification.probe_image(observed)
     accounts = accounts_of(session.cluster.list(Kind.DEPLOYMENT), account)
-    shared = [*verification.cluster([(row.namespace, row.name) for row in lines], accounts)]
+    cluster_findings = [*verification.cluster([(row.namespace, row.name) for row in rows], accounts)]
     for namespace in probe_from or ():
         if image is None:
-            raise SeimigrateError("no node runs whose seid's image a probe could run", hint="name one: --probe-image")
+            raise SeimigrateError(
+                "no probe image: no selected node has a pod with a seid container", hint="name one: --probe-image IMAGE"
+            )
         prober = Prober(session.cluster, session.clock, access_reviewer.read().inventory.network, image)
-        shared += prober.probe(namespace, targets)
+        cluster_findings += prober.probe(namespace, targets)
     report = VerifyReport(
         cluster=cluster_id(session.cluster),
         server=session.server,
         probed=probe or bool(probe_from),
-        rows=tuple(lines),
-        cluster_findings=tuple(shared),
+        rows=tuple(rows),
+        cluster_findings=tuple(cluster_findings),
         next_command=arguments.command_line("plan", target, file, connection),
     )
     invocation.show(lambda: json_output.verify(report), lambda on: verify_table.show(report, on))

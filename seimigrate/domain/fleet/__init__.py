@@ -1,1 +1,1 @@
-"""How a fleet moves: order, canaries, waves, budgets. Values and pure functions, as everything in the domain."""
+"""The rollout of a fleet: order, canaries, waves and budgets. Values and pure functions only."""

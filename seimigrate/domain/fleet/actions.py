@@ -1,4 +1,7 @@
-"""What the decision about a fleet may ask for. Each is one thing that the engine does, and then it looks again."""
+"""The actions that the fleet reconciler can return.
+
+The engine executes one action, then observes the fleet again.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,14 @@ class SaveCampaign:
 
 @dataclass(frozen=True, slots=True)
 class StartNodes:
-    """Let nodes set out; the run's record says so before they do."""
+    """Start nodes; the run's record stores this before they start."""
 
     keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RollBackNode:
-    """Bring back a node that had moved, for a reason."""
+    """Roll back a node that was cut over."""
 
     key: str
     reason: str
@@ -31,7 +34,7 @@ class RollBackNode:
 
 @dataclass(frozen=True, slots=True)
 class RollBackInFlight:
-    """Let nodes turn back that are on their way."""
+    """Roll back nodes in progress."""
 
     keys: tuple[str, ...]
     reason: str
@@ -39,28 +42,28 @@ class RollBackInFlight:
 
 @dataclass(frozen=True, slots=True)
 class CheckSigning:
-    """Ask validators about themselves and their chain."""
+    """Query the signing status of validators and their chain."""
 
     keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CheckCanaryHealth:
-    """See how canaries do."""
+    """Check the health of canaries."""
 
     keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class QueryGate:
-    """Ask a gate."""
+    """Query a gate."""
 
     gate: str
 
 
 @dataclass(frozen=True, slots=True)
 class FleetWait:
-    """Wait; the reasons are for people, and ``seconds`` is when at the latest to decide anew."""
+    """Wait for a change, at most ``seconds``; ``reasons`` are the states that operators see."""
 
     reasons: tuple[str, ...]
     seconds: float
@@ -68,7 +71,7 @@ class FleetWait:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Nothing is left to do: the campaign says how it ended."""
+    """Nothing is left to do; the campaign has the results."""
 
 
 FleetAction = (

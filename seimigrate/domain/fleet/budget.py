@@ -1,7 +1,7 @@
-"""Which nodes may start or go back now: never more unavailable than the plan allows, whatever made them so.
+"""The disruption budget: which nodes may start or roll back now, counting unavailable nodes of any cause.
 
-Of the validators of one chain never two, the next one only after the last one signs again, and none while less than
-two thirds of the chain's validators are in sight.
+At most one validator per chain is down. The next one starts only after the previous one has resumed signing, and only
+while at least two thirds of the chain's validators are signing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from seimigrate.domain.plan.plan import Mode
 
 @dataclass(slots=True)
 class StartDecision:
-    """What may start, which validators have to be asked first, and why others wait."""
+    """The nodes that may start, the validators to check first, and why other nodes wait."""
 
     startable: list[str] = field(default_factory=list)
     check_signing: list[str] = field(default_factory=list)
@@ -28,64 +28,64 @@ class StartDecision:
 
 @dataclass(slots=True)
 class _Limit:
-    """One limit: how many of some nodes may be down, and which of them are."""
+    """One limit of a budget, and the unavailable nodes in its scope."""
 
-    what: str
+    scope: str
     most: int
     down: set[str]
 
     @classmethod
-    def of(cls, what: str, amount: str, nodes: Iterable[FleetNode], fleet: FleetObservation) -> _Limit:
-        among = list(nodes)
-        return cls(what, max_count(amount, len(among)), {node.key for node in among if fleet.down(node)})
+    def of(cls, scope: str, amount: str, nodes: Iterable[FleetNode], fleet: FleetObservation) -> _Limit:
+        in_scope = list(nodes)
+        return cls(scope, max_count(amount, len(in_scope)), {node.key for node in in_scope if fleet.down(node)})
 
     def reason(self) -> str:
-        return f"{self.what}: {len(self.down)} of at most {self.most} unavailable ({_few(self.down)})"
+        return f"{self.scope} budget exhausted: {len(self.down)}/{self.most} unavailable ({_few(self.down)})"
 
 
 class _Limits:
-    """The limits of the fleet, of chains and of namespaces, each counted once."""
+    """The limits of the fleet, of chains and of namespaces, each computed once."""
 
     def __init__(self, keys: Iterable[str], allowed: MaxUnavailable, fleet: FleetObservation) -> None:
         self._allowed = allowed
         self._fleet = fleet
-        mine = (fleet.nodes[key] for key in keys if key in fleet.nodes)
-        self._fleet_limit = _Limit.of("the fleet", allowed.fleet, mine, fleet)
-        self._known: dict[tuple[str, str], _Limit] = {}
+        of_run = (fleet.nodes[key] for key in keys if key in fleet.nodes)
+        self._fleet_limit = _Limit.of("fleet", allowed.fleet, of_run, fleet)
+        self._scoped: dict[tuple[str, str], _Limit] = {}
 
     def of(self, node: FleetNode) -> list[_Limit]:
-        found = [self._fleet_limit]
+        limits = [self._fleet_limit]
         if self._allowed.chain is not None:
-            found.append(self._scope("chain", node.chain, self._allowed.chain, lambda other: other.chain))
+            limits.append(self._scope("chain", node.chain, self._allowed.chain, lambda other: other.chain))
         if self._allowed.namespace is not None:
-            found.append(self._scope("namespace", node.namespace, self._allowed.namespace, lambda o: o.namespace))
-        return found
+            limits.append(self._scope("namespace", node.namespace, self._allowed.namespace, lambda o: o.namespace))
+        return limits
 
     def exceeded_by(self, node: FleetNode) -> _Limit | None:
-        """Give a limit that this node would exceed; one that is down already takes nothing more away."""
-        return next((each for each in self.of(node) if node.key not in each.down and len(each.down) >= each.most), None)
+        """Return a limit that this node would exceed; a node that is already down exceeds none."""
+        return next((lim for lim in self.of(node) if node.key not in lim.down and len(lim.down) >= lim.most), None)
 
-    def _scope(self, what: str, name: str, amount: str, of: Callable[[FleetNode], str]) -> _Limit:
-        if (what, name) not in self._known:
-            among = (node for node in self._fleet.nodes.values() if of(node) == name)
-            self._known[what, name] = _Limit.of(f"{what} {name}", amount, among, self._fleet)
-        return self._known[what, name]
+    def _scope(self, kind: str, name: str, amount: str, name_of: Callable[[FleetNode], str]) -> _Limit:
+        if (kind, name) not in self._scoped:
+            in_scope = (node for node in self._fleet.nodes.values() if name_of(node) == name)
+            self._scoped[kind, name] = _Limit.of(f"{kind} {name}", amount, in_scope, self._fleet)
+        return self._scoped[kind, name]
 
 
 def may_start(
     campaign: Campaign, waiting: Sequence[str], allowed: MaxUnavailable, fleet: FleetObservation
 ) -> StartDecision:
-    """Give the nodes that may start now, in order; what is said of a validator counts for some seconds."""
+    """Return the nodes that may start now, in order; a signing status is fresh for ``SIGNING_TTL`` seconds."""
     decision = StartDecision()
     limits = _Limits(campaign.keys, allowed, fleet)
     chains: set[str] = set()
     for key in waiting:
         node = fleet.nodes.get(key)
         if node is None:
-            decision.startable.append(key)  # it was deleted: whoever starts it says so
+            decision.startable.append(key)  # the node was deleted; its start reports that
             continue
-        full = limits.exceeded_by(node)
-        reason = full.reason() if full is not None else _unheld_siblings(campaign, node, fleet)
+        exceeded = limits.exceeded_by(node)
+        reason = exceeded.reason() if exceeded is not None else _unheld_siblings(campaign, node, fleet)
         if not reason and node.mode is Mode.VALIDATOR:
             if node.chain in chains:
                 continue
@@ -102,10 +102,10 @@ def may_start(
 
 
 class RollbackBudget:
-    """Who may go back now: within the budgets, of the validators of one chain never two.
+    """The budget of rollbacks: within the limits, at most one validator per chain.
 
-    One may always: a way back must not wait for what others have taken down. For the same reason it asks no chain who
-    signs, and no validator waits until the last one signs again, only until it is Ready.
+    One node may always roll back, so that a rollback never waits for unavailable nodes outside of the run. For the same
+    reason it requires no quorum, and a validator waits only until the previous one is Ready, not until it signs.
     """
 
     def __init__(self, keys: Iterable[str], allowed: MaxUnavailable, fleet: FleetObservation) -> None:
@@ -113,7 +113,7 @@ class RollbackBudget:
         self._limits = _Limits(keys, allowed, fleet)
 
     def allows(self, key: str) -> bool:
-        """Tell whether a node may; it has to be among ``moving`` before the next one is asked about."""
+        """Return whether a node may roll back; it must be in progress before the next one is evaluated."""
         node = self._fleet.nodes.get(key)
         if node is None or not self._fleet.in_progress:
             return True
@@ -123,43 +123,43 @@ class RollbackBudget:
 
 
 def _unheld_siblings(campaign: Campaign, node: FleetNode, fleet: FleetObservation) -> str:
-    """Children of a SeiNetwork move when all others are held or handed back: its controller speaks to all at once."""
+    """Return why a SeiNetwork's node must wait: its controller updates all nodes that are not held simultaneously."""
     if not node.network:
         return ""
-    family = [other for other in fleet.nodes.values() if other.network == node.network]
-    free = [each.key for each in family if not each.held and campaign.finished.get(each.key) != Outcome.DONE]
-    return f"SeiNetwork {node.network}: not all of its nodes are held ({_few(free)})" if free else ""
+    siblings = [other for other in fleet.nodes.values() if other.network == node.network]
+    unheld = [other.key for other in siblings if not other.held and campaign.finished.get(other.key) != Outcome.DONE]
+    return f"SeiNetwork {node.network}: nodes not yet held: {_few(unheld)}" if unheld else ""
 
 
 def _other_validators(campaign: Campaign, node: FleetNode, fleet: FleetObservation) -> str:
     if down := _other_validators_down(node, fleet):
         return f"chain {node.chain}: validator {_few(down)} is unavailable"
-    unseen = [
+    not_signing = [
         other.key
         for other in fleet.validators(node.chain)
         if other.key in campaign.awaiting_signature and other is not node
     ]
-    if unseen:
-        return f"chain {node.chain}: validator {_few(unseen)} has yet to be seen signing again"
+    if not_signing:
+        return f"chain {node.chain}: validator {_few(not_signing)} has not resumed signing"
     return ""
 
 
 def _other_validators_down(node: FleetNode, fleet: FleetObservation) -> list[str]:
-    """Give the other validators of a chain that are down, or may be so by our hand."""
+    """Return the other validators of a chain that are unavailable or in progress."""
     return [other.key for other in fleet.validators(node.chain) if other.key != node.key and fleet.down(other)]
 
 
 def _quorum(node: FleetNode, decision: StartDecision, fleet: FleetObservation) -> str:
-    seen = fleet.signing.get(node.key)
-    if seen is None or fleet.now - seen.time >= signing.SIGNING_TTL:
+    status = fleet.signing.get(node.key)
+    if status is None or fleet.now - status.time >= signing.SIGNING_TTL:
         if node.key in fleet.pending_checks:
-            return f"chain {node.chain}: {node.key} is asked who signs"
+            return f"chain {node.chain}: querying signatures from {node.key}"
         decision.check_signing.append(node.key)
         return ""
-    if seen.problem:
-        return f"chain {node.chain}: {node.key} does not tell who signs: {seen.problem}"
-    if not signing.has_quorum(seen):
-        return f"chain {node.chain}: {seen.signers} of {seen.validators} validators in sight, less than two thirds"
+    if status.problem:
+        return f"chain {node.chain}: cannot read signatures from {node.key}: {status.problem}"
+    if not signing.has_quorum(status):
+        return f"chain {node.chain}: {status.signers} of {status.validators} validators signing, below two thirds"
     return ""
 
 

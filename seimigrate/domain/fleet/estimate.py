@@ -1,4 +1,4 @@
-"""How long a run may take, judged by how long the pods that run now took to get ready."""
+"""The estimated duration of a run, from the time that the current pods took to become Ready."""
 
 from __future__ import annotations
 
@@ -12,58 +12,59 @@ from seimigrate.domain.node import observation
 from seimigrate.domain.plan.plan import Mode, Plan
 
 STOP_SECONDS = 15.0
-"""Seconds that a pod is thought to take to stop."""
+"""Assumed seconds until a pod stops."""
 DEFAULT_START_SECONDS = 120.0
-"""Seconds that a pod is thought to take to get ready where no pod tells it."""
+"""Assumed seconds until a pod is Ready, if no current pod shows it."""
 
 
 def start_of(pod: Object | None, longest: float) -> float | None:
-    """Give the seconds from a pod's creation until it was Ready; ``None`` if that cannot be told.
+    """Return the seconds from a pod's creation until it was Ready; ``None`` if unknown.
 
-    A pod that was unready later on tells nothing: its condition is newer than its start, and would be ``longest`` off.
+    A pod that became unready later has a newer condition; a result above ``longest`` is therefore ignored.
     """
     ready = observation.condition(pod, "Ready")
     if pod is None or ready.get("status") != "True":
         return None
     try:
-        began = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
-        took = (datetime.fromisoformat(ready["lastTransitionTime"]) - began).total_seconds()
+        created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+        duration = (datetime.fromisoformat(ready["lastTransitionTime"]) - created).total_seconds()
     except (KeyError, TypeError, ValueError):
         return None
-    return took if 0 <= took <= longest else None
+    return duration if 0 <= duration <= longest else None
 
 
 def of_node(plan: Plan, start: float, restarts: int) -> float:
-    """Give the seconds that a node may take: its restarts, and what a release waits for."""
+    """Return the estimated seconds of a node: its restarts and the stabilization of its release."""
     return restarts * (STOP_SECONDS + start) + (plan.release.stabilization if plan.release.agreement_timeout else 0)
 
 
-def of_run(plan: Plan, waves: Iterable[Wave], seconds: Mapping[str, float], at_once: int) -> float:
-    """Give the seconds that a run may take with so many nodes at once; ``seconds`` are those of the nodes that move.
+def of_run(plan: Plan, waves: Iterable[Wave], seconds: Mapping[str, float], concurrency: int) -> float:
+    """Return the estimated seconds of a run with ``concurrency`` nodes in progress at the same time.
 
-    After canaries comes the soak; gates and people are thought to take no time.
+    ``seconds`` are those of the nodes to cut over, by key. Canary waves include the soak; gates and manual approval
+    are excluded.
     """
     total = 0.0
     for wave in waves:
         times = sorted((seconds[key] for key in wave.nodes if key in seconds), reverse=True)
-        # The slowest of each handful that moves together: no better than the real order, and no worse by much.
-        total += sum(times[::at_once])
+        # The slowest of each batch, in sorted order: a lower bound close to the real order.
+        total += sum(times[::concurrency])
         total += plan.fleet.canary.soak if times and wave.kind is WaveKind.CANARY else 0
     return total
 
 
 def start_durations(pods: Iterable[tuple[str, Mode | None, Object | None]], plan: Plan) -> dict[str, float]:
-    """Give how long each node (by its key) may take to get ready: as last time, else as its mode, else as any."""
+    """Return per node key the estimated seconds to Ready: its own last time, or the median of its mode or of all."""
     listed = list(pods)
-    known = {key: took for key, mode, pod in listed if (took := start_of(pod, _longest(plan, mode))) is not None}
+    measured = {key: time for key, mode, pod in listed if (time := start_of(pod, _longest(plan, mode))) is not None}
     modes = {key: mode for key, mode, _ in listed}
-    anyone = median(known.values()) if known else DEFAULT_START_SECONDS
+    overall = median(measured.values()) if measured else DEFAULT_START_SECONDS
 
-    def guess(mode: Mode | None) -> float:
-        alike = [took for key, took in known.items() if modes[key] is mode]
-        return median(alike) if alike else anyone
+    def typical(mode: Mode | None) -> float:
+        same_mode = [time for key, time in measured.items() if modes[key] is mode]
+        return median(same_mode) if same_mode else overall
 
-    return {key: known[key] if key in known else guess(mode) for key, mode, _ in listed}
+    return {key: measured[key] if key in measured else typical(mode) for key, mode, _ in listed}
 
 
 def _longest(plan: Plan, mode: Mode | None) -> float:

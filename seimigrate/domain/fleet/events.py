@@ -1,7 +1,7 @@
-"""What happens in a run, as those who watch it are told: each change of stage, each reason to wait, each end, once.
+"""The events of a run: each stage change, wait reason and outcome is reported once.
 
-Everything that shows a run - log lines, the tree on a terminal, the stream of JSON events, Kubernetes Events, metrics -
-is told the same. The values of fields are never in a text: a person's secrets may stand beside what we change.
+All outputs get the same events: log lines, the tree on a terminal, the stream of JSON events, Kubernetes Events and
+metrics. No text contains field values, because they could be sensitive.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from seimigrate.domain.node.record import Direction, Intent, IntentKind, Outcome
 
 
 class EventType(StrEnum):
-    """The kinds of happenings."""
+    """The type of an event."""
 
     STAGE = "stage"
-    """A node enters a stage, forwards or on its way back."""
+    """A node enters a stage, in a cutover or a rollback."""
     WAITING = "waiting"
-    """A node waits, for a reason that it did not have before in this stage."""
+    """A node waits, for a reason that is new in this stage."""
     STEP = "step"
-    """A single step: a write, a question. Only who debugs wants to know."""
+    """A single step, such as a write or a query; for debugging."""
     NOTE = "note"
-    """Something to know about a node."""
+    """A note about a node."""
     FAILED = "failed"
-    """A node failed; what becomes of it comes next."""
+    """A node failed; a later event reports the consequence."""
     OUTCOME = "outcome"
-    """A node's way ended, for now."""
+    """A node finished."""
     FLEET = "fleet"
-    """Something about the run as a whole: a wave, a gate, a pause."""
+    """An event of the whole run: a wave, a gate, a pause."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """One thing that happened; ``record`` is the node's, none where it is about the run as a whole.
+    """One event; ``record`` is the node's record, ``None`` for an event of the whole run.
 
-    ``serious`` means that a person should look at it.
+    ``is_warning`` is true if the event needs an operator's attention.
     """
 
     type: EventType
@@ -69,7 +69,7 @@ class _Reported:
 
 
 class EventDeduplicator:
-    """What was told already, so that nothing is told twice while a node stays in its stage."""
+    """The events reported so far; it drops repeated events while a node stays in a stage."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, _Reported] = {}
@@ -77,80 +77,81 @@ class EventDeduplicator:
         self._fleet: tuple[str, bool] = ("", False)
 
     def node_events(self, record: Record, action: Action) -> list[RunEvent]:
-        """Give what is new about an action that is about to be done for a node."""
-        told = self._nodes.setdefault(record.key, _Reported(notes=set(record.notes)))
-        return [*_stage(record, told), *_action_events(record, action, told)]
+        """Return the new events of an action that is about to be executed for a node."""
+        reported = self._nodes.setdefault(record.key, _Reported(notes=set(record.notes)))
+        return [*_stage_events(record, reported), *_action_events(record, action, reported)]
 
     def fleet_events(self, campaign: Campaign, step: FleetAction) -> list[RunEvent]:
-        """Give what is new about a fleet: a wave, a gate, a pause, or why it waits."""
+        """Return the new events of a fleet: a wave, a gate, a pause, or a wait reason."""
         texts = [*_campaign_events(self._campaign, campaign), *_fleet_action_events(campaign, step)]
         self._campaign = campaign
-        new = [each for each in texts if each != self._fleet]
+        new = [text for text in texts if text != self._fleet]
         if new:
             self._fleet = new[-1]
-        return [RunEvent(EventType.FLEET, text, is_warning=serious) for text, serious in new]
+        return [RunEvent(EventType.FLEET, text, is_warning=is_warning) for text, is_warning in new]
 
 
-def _stage(record: Record, told: _Reported) -> Iterator[RunEvent]:
+def _stage_events(record: Record, reported: _Reported) -> Iterator[RunEvent]:
     stage = (record.stage.value, record.direction.value)
-    if told.stage == stage or record.outcome is not None:
+    if reported.stage == stage or record.outcome is not None:
         return
-    told.stage, told.texts = stage, set()
-    yield RunEvent(EventType.STAGE, "goes back" if record.direction is Direction.ROLLBACK else "begins", record)
+    reported.stage, reported.texts = stage, set()
+    text = "rollback started" if record.direction is Direction.ROLLBACK else "stage started"
+    yield RunEvent(EventType.STAGE, text, record)
 
 
-def _action_events(record: Record, action: Action, told: _Reported) -> Iterator[RunEvent]:
+def _action_events(record: Record, action: Action, reported: _Reported) -> Iterator[RunEvent]:
     match action:
-        case Wait(reason=reason) if reason not in told.texts:
-            told.texts.add(reason)
+        case Wait(reason=reason) if reason not in reported.texts:
+            reported.texts.add(reason)
             yield RunEvent(EventType.WAITING, reason, record)
         case SaveRecord(record=new):
-            yield from _new_notes(record, new, told)
+            yield from _record_events(record, new, reported)
         case TakeOverHold(kind=kind, old=old):
-            yield RunEvent(EventType.NOTE, f"takes the hold of the {kind} over from run {old}", record)
+            yield RunEvent(EventType.NOTE, f"took over the hold of the {kind} from run {old}", record)
         case Fence(pod=pod):
-            yield RunEvent(EventType.NOTE, f"fences pod {pod} off from the run before", record)
+            yield RunEvent(EventType.NOTE, f"fenced pod {pod} against the previous run", record)
         case ExecuteIntent(intent=intent):
             yield RunEvent(EventType.STEP, describe_intent(intent), record)
         case VerifyHold():
-            yield RunEvent(EventType.STEP, "proves the hold", record)
+            yield RunEvent(EventType.STEP, "verifying the hold", record)
         case ReviewAccess():
-            yield RunEvent(EventType.STEP, "looks at who can reach the pod", record)
-        case QueryPod(queries=questions):
-            yield RunEvent(EventType.STEP, f"asks the pod: {', '.join(questions)}", record)
+            yield RunEvent(EventType.STEP, "reviewing access to the pod", record)
+        case QueryPod(queries=queries):
+            yield RunEvent(EventType.STEP, f"querying the pod: {', '.join(queries)}", record)
         case _:
             pass
 
 
 def _campaign_events(old: Campaign | None, new: Campaign) -> Iterator[tuple[str, bool]]:
     if new.stopped and (old is None or old.stopped != new.stopped):
-        yield f"stops: {new.stopped}", True
+        yield f"stopping: {new.stopped}", True
     elif new.paused and (old is None or old.paused != new.paused):
         yield f"paused: {new.paused}", True
     elif old is not None and old.paused and not new.paused and not new.stopped:
-        yield "goes on", False
+        yield "resumed", False
     if old is not None and new.wave == old.wave:
         yield from ((f"gate {gate}: passed", False) for gate in new.passed_gates if gate not in old.passed_gates)
     wave = new.current_wave
     if wave is not None and (old is None or old.wave != new.wave) and not new.stopped and len(new.keys) > 1:
-        what = "canary" if wave.kind is WaveKind.CANARY else f"wave {new.wave + 1} of {len(new.waves)}"
-        few = ", ".join(wave.nodes[:3]) + (f" and {len(wave.nodes) - 3} more" if len(wave.nodes) > 3 else "")
-        yield f"{what} begins: {few}", False
+        kind = "canary" if wave.kind is WaveKind.CANARY else f"wave {new.wave + 1} of {len(new.waves)}:"
+        nodes = ", ".join(wave.nodes[:3]) + (f" and {len(wave.nodes) - 3} more" if len(wave.nodes) > 3 else "")
+        yield f"starting {kind} {nodes}", False
 
 
 def _fleet_action_events(campaign: Campaign, step: FleetAction) -> Iterator[tuple[str, bool]]:
-    """Tell why nothing starts; seconds that count down are no news each time, and a pause has been told of."""
-    known = ((), (NODES_IN_PROGRESS,), (campaign.halt_reason,))
-    if isinstance(step, FleetWait) and step.reasons not in known:
-        yield "waits: " + re.sub(r"for another \d+ s", "for a while", "; ".join(step.reasons)), False
+    """Yield why no node starts; a countdown is reported once, and a pause is reported elsewhere."""
+    reported = ((), (NODES_IN_PROGRESS,), (campaign.halt_reason,))
+    if isinstance(step, FleetWait) and step.reasons not in reported:
+        yield "waiting: " + re.sub(r": \d+ s remaining", "", "; ".join(step.reasons)), False
 
 
-def _new_notes(old: Record, new: Record, told: _Reported) -> Iterator[RunEvent]:
+def _record_events(old: Record, new: Record, reported: _Reported) -> Iterator[RunEvent]:
     if new.failure and new.failure != old.failure:
         yield RunEvent(EventType.FAILED, new.failure, new, is_warning=True)
     for note in new.notes:
-        if note not in told.notes:
-            told.notes.add(note)
+        if note not in reported.notes:
+            reported.notes.add(note)
             yield RunEvent(EventType.NOTE, note, new)
     if new.intent is not None and new.intent != old.intent:
         yield RunEvent(EventType.STEP, f"journal: {describe_intent(new.intent)}", new)
@@ -160,11 +161,11 @@ def _new_notes(old: Record, new: Record, told: _Reported) -> Iterator[RunEvent]:
 
 
 def describe_intent(intent: Intent) -> str:
-    """Say what an intent does; never with the values."""
+    """Return what an intent does, without values."""
     if intent.kind is IntentKind.PATCH:
-        fields = ", ".join(change.path for change in intent.changes) or "our managedFields entries"
-        return f"writes {intent.object_kind}: {fields}"
+        fields = ", ".join(change.path for change in intent.changes) or "removal of seimigrate's managedFields entries"
+        return f"patch {intent.object_kind}: {fields}"
     if intent.kind is IntentKind.REPLACE:
-        how = "evicts" if intent.evict else "deletes"
-        return f"{how} pod {intent.name} ({intent.pod}), with {intent.grace} s to stop"
-    return f"marks the sidecar of pod {intent.name} ready, task {intent.task}"
+        verb = "evict" if intent.evict else "delete"
+        return f"{verb} pod {intent.name} ({intent.pod}), grace period {intent.grace} s"
+    return f"mark the sidecar of pod {intent.name} ready, task {intent.task}"

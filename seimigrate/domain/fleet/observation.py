@@ -1,4 +1,4 @@
-"""What the decision about a fleet may know of the world now. It is a value; the engine fills it."""
+"""The observation of a fleet: the input of its reconciler about the cluster. The engine fills it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from seimigrate.domain.plan.plan import Mode
 
 @dataclass(frozen=True, slots=True)
 class FleetNode:
-    """A node as the cluster shows it; ``available`` means that its pod is Ready.
+    """A node as observed; ``available`` means that its pod is Ready.
 
-    ``network`` is the SeiNetwork that it belongs to, as namespace/name, ``""`` for none.
+    ``network`` is the SeiNetwork that owns it, as namespace/name, ``""`` for none.
     """
 
     key: str
@@ -28,18 +28,18 @@ class FleetNode:
 
     @property
     def namespace(self) -> str:
-        """Give the node's namespace."""
+        """Return the node's namespace."""
         return self.key.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class FleetObservation:
-    """The world now.
+    """A fleet as observed now; all times are seconds since 1970.
 
-    ``nodes`` are all that are seen, also those that are not to move; ``moving`` are those on their way, and in which
-    direction. ``sights`` are what validators told of their chain, ``watches`` how canaries do, ``judgements`` what
-    gates said; ``asking`` are the nodes and gates that are being asked right now. ``idle`` is since when nothing has
-    moved; all times are seconds since 1970.
+    ``nodes`` are all observed nodes, including those outside of the run. ``in_progress`` are the nodes in progress with
+    their direction. ``signing`` is the signing status per validator, ``soak`` the history per canary, ``gate_results``
+    the result per gate. ``pending_checks`` are the nodes and gates with a query in flight. ``idle_since`` is when the
+    campaign last changed.
     """
 
     now: float
@@ -52,9 +52,9 @@ class FleetObservation:
     idle_since: float = 0.0
 
     def validators(self, chain: str) -> Iterator[FleetNode]:
-        """Give the validators of a chain."""
+        """Return the validators of a chain."""
         return (node for node in self.nodes.values() if node.mode is Mode.VALIDATOR and node.chain == chain)
 
     def down(self, node: FleetNode) -> bool:
-        """Tell whether a node is unavailable, or may become so by our hand."""
+        """Return whether a node is unavailable, or may become unavailable because it is in progress."""
         return not node.available or node.key in self.in_progress

@@ -1,4 +1,4 @@
-"""How far a run is: its waves, and of each node where it stands, since when, and what it waits for."""
+"""The progress of a run: its waves, and per node the stage, the time of entry and the wait reason."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from seimigrate.domain.node.actions import Action, ExecuteIntent, SaveRecord, St
 from seimigrate.domain.node.record import Record
 
 PENDING, IN_PROGRESS = "pending", "in-progress"
-"""The states of a node that has yet to begin, and of one that is on its way; after that it is its outcome."""
+"""The states of a node that has not started and of a node in progress; afterwards the state is the outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeProgress:
-    """Where a node stands; ``since`` is when it entered its stage, in seconds since 1970."""
+    """The progress of a node; ``since`` is when it entered its stage, in seconds since 1970."""
 
     key: str
     stage: str
@@ -31,13 +31,13 @@ class NodeProgress:
 
     @property
     def state(self) -> str:
-        """Give ``in-progress``, or how its way ended."""
+        """Return the outcome, or ``in-progress`` without one."""
         return self.outcome or IN_PROGRESS
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is; ``told`` is why nothing starts just now."""
+    """The progress of a run; ``wait_reason`` is why no node starts now."""
 
     nodes: Mapping[str, NodeProgress] = field(default_factory=dict)
     campaign: Campaign | None = None
@@ -45,33 +45,33 @@ class Progress:
 
     @property
     def waves(self) -> tuple[Wave, ...]:
-        """Give the waves; none where the nodes just follow each other."""
+        """Return the waves; empty if the run has no campaign."""
         return self.campaign.waves if self.campaign is not None else ()
 
     def state(self, key: str) -> str:
-        """Give a node's state."""
+        """Return a node's state."""
         if key in self.nodes and (self.campaign is None or key not in self.campaign.finished):
             return self.nodes[key].state
         return self.campaign.finished.get(key, PENDING) if self.campaign is not None else PENDING
 
     def counts(self) -> dict[str, int]:
-        """Count the nodes by their state."""
+        """Return the number of nodes per state."""
         keys = dict.fromkeys((*(self.campaign.keys if self.campaign is not None else ()), *self.nodes))
         return dict(Counter(self.state(key) for key in keys))
 
     def at(self, campaign: Campaign, step: FleetAction) -> Progress:
-        """Give the progress of the run as a whole: its campaign, and why nothing starts just now."""
+        """Return the progress with the campaign and the reason why no node starts now."""
         return replace(
             self, campaign=campaign, wait_reason="; ".join(step.reasons) if isinstance(step, FleetWait) else ""
         )
 
     def after(self, record: Record, action: Action, now: float) -> Progress:
-        """Give the progress when an action is about to be done for a node."""
-        known = self.nodes.get(record.key)
+        """Return the progress right before an action is executed for a node."""
+        previous = self.nodes.get(record.key)
         node = node_progress(action.record if isinstance(action, SaveRecord) else record)
-        if known is not None and (known.stage, known.direction) == (node.stage, node.direction):
-            node = replace(node, since=known.since, wait_reason=known.wait_reason)
-        elif known is not None:
+        if previous is not None and (previous.stage, previous.direction) == (node.stage, node.direction):
+            node = replace(node, since=previous.since, wait_reason=previous.wait_reason)
+        elif previous is not None:
             node = replace(node, since=now)
         if isinstance(action, Wait):
             node = replace(node, wait_reason=action.reason)
@@ -80,15 +80,15 @@ class Progress:
         return replace(self, nodes={**self.nodes, node.key: node})
 
 
-def node_progress(record: Record, waits: str = "") -> NodeProgress:
-    """Give where a node stands as its journal says; the time in its stage counts from its last step then."""
+def node_progress(record: Record, wait_reason: str = "") -> NodeProgress:
+    """Return a node's progress from its journal; ``since`` is then the time of the last step in its stage."""
     return NodeProgress(
         key=record.key,
         stage=record.stage.value,
         direction=record.direction.value,
         since=record.since,
         restarts=len(record.replaced_pods),
-        wait_reason=waits,
+        wait_reason=wait_reason,
         outcome=record.outcome.value if record.outcome else None,
         failure=record.failure,
     )

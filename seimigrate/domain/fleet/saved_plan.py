@@ -1,7 +1,7 @@
-"""A plan in a file: what was decided, for which nodes of which cluster, and what each of them was like then.
+"""A saved plan: the decisions, the cluster, its nodes, and the fingerprint of each node.
 
-The plan with its parameters travels inside, so that exactly what was looked at is carried out. A digest over
-everything tells a file that was damaged or edited.
+The file contains the plan with its parameters, so that exactly the reviewed plan is applied. A digest of the content
+detects a damaged or edited file.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ KIND = "seimigrate plan"
 VERSION = 1
 
 
-class InvalidSavedPlan(ValueError):  # noqa: N818 - reads as what it says
-    """A file that is no saved plan, is damaged, or is not of a version that is understood."""
+class InvalidSavedPlan(ValueError):  # noqa: N818 - the name states the condition
+    """The file is not a saved plan, is damaged, or has an unsupported version."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedNode:
-    """One node: what would be done to it, and its fingerprint (``fingerprints.Fields``)."""
+    """One node of a saved plan, with its fingerprint (``fingerprints.Fields``)."""
 
     namespace: str
     name: str
@@ -42,15 +42,15 @@ class SavedNode:
 
     @property
     def key(self) -> str:
-        """Give ``namespace/name``."""
+        """Return ``namespace/name``."""
         return f"{self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """Everything that ``apply FILE`` needs; ``cluster`` is the uid of namespace kube-system, times are in seconds.
+    """All input of ``apply FILE``; ``cluster`` is the uid of namespace kube-system, times are in seconds.
 
-    ``waves`` are in the order in which they are to move, ``words`` the options with which it can be made anew.
+    ``waves`` are in rollout order. ``args`` are the arguments with which the plan can be recreated.
     """
 
     cluster: str
@@ -66,11 +66,11 @@ class SavedPlan:
 
     @property
     def digest(self) -> str:
-        """Give what tells this saved plan from every other."""
+        """Return the digest that identifies this saved plan."""
         return _digest(self._content())
 
     def to_json(self) -> str:
-        """Write the file's text."""
+        """Serialize the file."""
         content = self._content()
         return json.dumps({"kind": KIND, "version": VERSION, "digest": _digest(content), "content": content}, indent=1)
 
@@ -82,18 +82,18 @@ _READER = TypeAdapter(SavedPlan)
 
 
 def parse(text: str) -> SavedPlan:
-    """Read a saved plan; raises ``BadSavedPlan`` with the reason."""
+    """Parse a saved plan; raises ``InvalidSavedPlan`` with the reason."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
-        raise InvalidSavedPlan("it is not JSON: cut off, or another file") from None
+        raise InvalidSavedPlan("not JSON: the file is truncated or not a saved plan") from None
     if not isinstance(data, dict) or data.get("kind") != KIND:
-        raise InvalidSavedPlan("it is JSON, but no saved plan")
+        raise InvalidSavedPlan(f'not a saved plan: "kind" is not "{KIND}"')
     if data.get("version") != VERSION:
-        raise InvalidSavedPlan(f"its version is {str(data.get('version'))[:20]}, and {VERSION} is understood")
+        raise InvalidSavedPlan(f"version is {str(data.get('version'))[:20]}, expected {VERSION}")
     content = data.get("content")
     if data.get("digest") != _digest(content):
-        raise InvalidSavedPlan("it was changed after it was saved: its digest does not fit")
+        raise InvalidSavedPlan("the file was modified after it was saved: its digest does not match")
     try:
         return _READER.validate_python(content)
     except (ValidationError, TypeError) as error:

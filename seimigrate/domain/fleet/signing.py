@@ -14,18 +14,18 @@ from typing import Any
 from seimigrate.domain.fleet.campaign import SigningBaseline
 
 SAMPLED_COMMITS = 3
-"""So many commits in a row must have a validator's signature before it counts as signing."""
+"""Consecutive commits that must have a validator's signature before it counts as signing."""
 SIGNING_TTL = 10.0
-"""Seconds for which a look at the chain counts."""
+"""Seconds for which a signing status is fresh."""
 _SIGNED = (2, "2", "BLOCK_ID_FLAG_COMMIT")
 
 
 @dataclass(frozen=True, slots=True)
 class SigningStatus:
-    """What a validator told of itself and of its chain; ``problem`` says why it told nothing.
+    """The signing status of a validator and its chain; ``problem`` is why it could not be read.
 
-    ``signs`` means that its address is in each of the last three commits; of the last one ``signers`` of
-    ``validators`` signed.
+    ``signs`` means that its address is in each of the last three commits. ``signers`` of ``validators`` signed the last
+    commit.
     """
 
     time: float
@@ -38,59 +38,59 @@ class SigningStatus:
 
 
 def own_address_and_height(body: str) -> tuple[str, int]:
-    """Read a validator's address and the chain's height from ``/status``; raises ``ValueError``."""
+    """Parse a validator's address and the chain's height from ``/status``; raises ``ValueError``."""
     result = _result(body)
     try:
         return str(result["validator_info"]["address"]).upper(), int(result["sync_info"]["latest_block_height"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"its status has no address and height: {error!r}") from error
+        raise ValueError(f"/status has no address and height: {error!r}") from error
 
 
 def signatures(body: str) -> tuple[frozenset[str], int]:
-    """Read who signed, and how many there are, from ``/commit``; raises ``ValueError``."""
+    """Parse the signers and the number of validators from ``/commit``; raises ``ValueError``."""
     result = _result(body)
     try:
         entries = result["signed_header"]["commit"]["signatures"]
-        signed = (str(each["validator_address"]).upper() for each in entries if each["block_id_flag"] in _SIGNED)
+        signed = (str(sig["validator_address"]).upper() for sig in entries if sig["block_id_flag"] in _SIGNED)
         return frozenset(signed), len(entries)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"its commit has no signatures: {error!r}") from error
+        raise ValueError(f"/commit has no signatures: {error!r}") from error
 
 
 def signing_status(at: float, status: str, commits: Sequence[str]) -> SigningStatus:
-    """Put together what a validator told; ``commits`` are the last three, the newest first."""
+    """Return the signing status from a validator's replies; ``commits`` are the last three, newest first."""
     try:
         address, height = own_address_and_height(status)
-        read = [signatures(commit) for commit in commits]
+        parsed = [signatures(commit) for commit in commits]
     except ValueError as error:
         return SigningStatus(at, problem=str(error))
-    signers, validators = (len(read[0][0]), read[0][1]) if read else (0, 0)
-    signs = len(read) >= SAMPLED_COMMITS and bool(address) and all(address in signed for signed, _ in read)
+    signers, validators = (len(parsed[0][0]), parsed[0][1]) if parsed else (0, 0)
+    signs = len(parsed) >= SAMPLED_COMMITS and bool(address) and all(address in signed for signed, _ in parsed)
     return SigningStatus(at, "", address, height, signs, signers, validators)
 
 
-def has_quorum(seen: SigningStatus) -> bool:
-    """Tell whether at least two thirds of a chain's validators are in sight."""
-    return seen.validators > 0 and 3 * seen.signers >= 2 * seen.validators
+def has_quorum(status: SigningStatus) -> bool:
+    """Return whether at least two thirds of a chain's validators are signing."""
+    return status.validators > 0 and 3 * status.signers >= 2 * status.validators
 
 
-def signs_again(signing: SigningBaseline, seen: SigningStatus) -> bool:
-    """Tell whether a validator that moved does what it did before: its height grows, and it signs if it did.
+def signs_again(baseline: SigningBaseline, status: SigningStatus) -> bool:
+    """Return whether a validator works as before its cutover: its height grows, and it signs if it signed before.
 
-    All three commits must be of blocks after the first look: it may have signed those before until it stopped.
+    All three commits must be later than the baseline, because it may have signed earlier blocks before it stopped.
     """
-    if seen.problem or not signing.height:
+    if status.problem or not baseline.height:
         return False
-    if not signing.address:
-        return seen.height > signing.height
-    return seen.height >= signing.height + SAMPLED_COMMITS and seen.signs and seen.address == signing.address
+    if not baseline.address:
+        return status.height > baseline.height
+    return status.height >= baseline.height + SAMPLED_COMMITS and status.signs and status.address == baseline.address
 
 
 def _result(body: str) -> Any:
     try:
         data = json.loads(body)
     except ValueError as error:
-        raise ValueError("its answer is not JSON") from error
+        raise ValueError("the reply is not JSON") from error
     if not isinstance(data, dict):
-        raise ValueError("its answer is no mapping")
+        raise ValueError("the reply is not a JSON object")
     return data.get("result", data)

@@ -1,4 +1,4 @@
-"""Whether a canary stays well: ready, not restarted, healthy on its public port, and its height grows."""
+"""The health of a canary during the soak: Ready, not restarted, healthy on the public port, height advancing."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from seimigrate.domain.plan.gates import GateResult, Verdict
 from seimigrate.domain.plan.plan import Deadlines, Mode
 
-MODES_THAT_SYNC = (Mode.FULL_NODE, Mode.ARCHIVE, Mode.VALIDATOR)
-"""The modes whose height must grow: a seed follows no chain, and a replayer may be at its end."""
+SYNCING_MODES = (Mode.FULL_NODE, Mode.ARCHIVE, Mode.VALIDATOR)
+"""The modes whose height must advance: a seed follows no chain, and a replayer may have finished."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthSample:
-    """How a node does at one moment; ``starts`` names its pod and its containers' starts.
+    """The health of a node at one time; ``starts`` identifies its pod and the starts of its containers.
 
-    ``health`` is the status of the public ``/v0/healthz``, ``None`` without an answer: then ``reason`` says why.
+    ``health`` is the status of the public ``/v0/healthz``; if there is no reply, it is ``None`` and ``reason`` is set.
     """
 
     time: float
@@ -28,7 +28,7 @@ class HealthSample:
 
 @dataclass(frozen=True, slots=True)
 class SoakHistory:
-    """A node from the first look on; ``rose`` is when its height last grew, ``heard`` when it last answered."""
+    """The samples of a node since the soak started, with the times of its last height increase and its last reply."""
 
     first: HealthSample
     last: HealthSample
@@ -37,34 +37,34 @@ class SoakHistory:
 
     @classmethod
     def start(cls, sample: HealthSample) -> SoakHistory:
-        """Begin to watch."""
+        """Return the history of the first sample."""
         return cls(sample, sample, sample.time, sample.time)
 
     def add(self, sample: HealthSample) -> SoakHistory:
-        """Take in another look."""
-        rose = sample.time if sample.height > max(self.first.height, self.last.height) else self.height_increased_at
+        """Return the history with another sample."""
+        highest = max(self.first.height, self.last.height)
+        increased = sample.time if sample.height > highest else self.height_increased_at
         height = max(sample.height, self.last.height)
-        heard = sample.time if sample.health is not None else self.last_reply_at
-        return SoakHistory(self.first, replace(sample, height=height), rose, heard)
+        replied = sample.time if sample.health is not None else self.last_reply_at
+        return SoakHistory(self.first, replace(sample, height=height), increased, replied)
 
 
 def evaluate(key: str, mode: Mode | None, history: SoakHistory, deadlines: Deadlines) -> GateResult:
-    """Judge a canary by the last look; what cannot be reached for a while is inconclusive."""
+    """Evaluate a canary by its last sample; a canary without a reply for a while is inconclusive."""
     first, last = history.first, history.last
 
-    def said(verdict: Verdict, reason: str) -> GateResult:
+    def result(verdict: Verdict, reason: str) -> GateResult:
         return GateResult("soak", verdict, f"canary {key}: {reason}")
 
     if last.starts != first.starts:
-        return said(Verdict.FAIL, "its pod or one of its containers was started again")
+        return result(Verdict.FAIL, "its pod or a container restarted")
     if not last.ready:
-        return said(Verdict.FAIL, "its pod is not Ready")
+        return result(Verdict.FAIL, "its pod is not Ready")
     if last.health not in (200, None):
-        return said(Verdict.FAIL, f"its public health answers {last.health}")
-    if mode in MODES_THAT_SYNC and last.time - history.height_increased_at >= deadlines.stuck:
-        return said(
-            Verdict.FAIL, f"its height has stood at {last.height} for {last.time - history.height_increased_at:.0f} s"
-        )
+        return result(Verdict.FAIL, f"its public health returned {last.health}, expected 200")
+    stalled = last.time - history.height_increased_at
+    if mode in SYNCING_MODES and stalled >= deadlines.stuck:
+        return result(Verdict.FAIL, f"its block height has not advanced from {last.height} for {stalled:.0f} s")
     if last.health is None and last.time - history.last_reply_at >= deadlines.response:
-        return said(Verdict.INCONCLUSIVE, f"its health is not to be had: {last.reason}")
-    return said(Verdict.PASS, "is well")
+        return result(Verdict.INCONCLUSIVE, f"its health endpoint is unreachable: {last.reason}")
+    return result(Verdict.PASS, "is healthy")

@@ -25,9 +25,9 @@ _FAILURES = (Outcome.FAILED.value, Outcome.PAUSED.value)
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """How a sweep proceeds.
+    """The rules of a sweep.
 
-    ``budget`` limits the nodes that are unavailable at the same time; ``None`` where no pod restarts.
+    ``budget`` limits the nodes that are unavailable at the same time; ``None`` if no pod restarts.
     ``stops_on_failure`` means that no node starts after one failed.
     """
 
@@ -35,13 +35,13 @@ class Sweep:
     stops_on_failure: bool = False
 
     def next_action(self, campaign: Campaign, fleet: FleetObservation) -> FleetAction:
-        """Decide what to do next; nodes in progress always finish."""
+        """Return the next action; nodes in progress always finish."""
         failed = [key for key, outcome in campaign.finished.items() if outcome in _FAILURES]
-        ends = f"{', '.join(failed)} failed: no more nodes start" if self.stops_on_failure and failed else ""
-        waiting = campaign.waiting(fleet.in_progress) if not (campaign.stopped or ends) else []
+        halt = f"{', '.join(failed)} failed: no more nodes start" if self.stops_on_failure and failed else ""
+        waiting = campaign.waiting(fleet.in_progress) if not (campaign.stopped or halt) else []
         if not waiting and not fleet.in_progress:
             return Done()
-        if reason := campaign.halt_reason or ends:
+        if reason := campaign.halt_reason or halt:
             return FleetWait((reason,), RECHECK_INTERVAL)
         if startable := self._startable(campaign, waiting, fleet):
             return StartNodes(startable)
@@ -51,7 +51,7 @@ class Sweep:
         if self.budget is None:
             return tuple(waiting[: max(0, MAX_IN_PROGRESS - len(fleet.in_progress))])
         budget = RollbackBudget(campaign.keys, self.budget, fleet)
-        # One at a time: the next one is weighed against a fleet in which this one is in progress.
+        # One node per action: the next one is evaluated against a fleet in which this one is in progress.
         return next(((key,) for key in waiting if budget.allows(key)), ())
 
 

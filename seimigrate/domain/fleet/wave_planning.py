@@ -1,4 +1,4 @@
-"""Which nodes move when: the canary, the first node of each mode before its others, and waves that grow."""
+"""Wave planning: the canary, a canary per mode before its other nodes, and growing waves."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from seimigrate.domain.plan.fleet import Fleet, min_count
 from seimigrate.domain.plan.plan import Mode, Strategy
 
 IMPACT_ORDER = (Mode.REPLAYER, Mode.FULL_NODE, Mode.SEED, Mode.ARCHIVE, Mode.VALIDATOR)
-"""The modes, those first whose absence hurts least: nobody asks a replayer, and a validator signs blocks."""
+"""The modes by impact of an outage, lowest first: a replayer has no clients, a validator signs blocks."""
 
 
-class UnknownCanary(LookupError):  # noqa: N818 - reads as what it says
-    """The canary that was named is not among the nodes."""
+class UnknownCanary(LookupError):  # noqa: N818 - the name states the condition
+    """The named canary is not among the nodes."""
 
 
 class WaveKind(StrEnum):
-    """What a wave is for."""
+    """The kind of a wave."""
 
     CANARY = "canary"
-    """Nodes that prove the cutover: they move in two steps, and are watched before others follow."""
+    """Nodes that prove the cutover: they are checked during a soak before the next wave starts."""
     WAVE = "wave"
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A node that is to move; ``ready`` tells that nothing is known to stand in its way."""
+    """A node to cut over; ``ready`` is true if it has no known blocker."""
 
     key: str
     mode: Mode | None
@@ -37,24 +37,24 @@ class Candidate:
 
     @property
     def namespace(self) -> str:
-        """Give the node's namespace."""
+        """Return the node's namespace."""
         return self.key.partition("/")[0]
 
     @property
     def impact(self) -> int:
-        """Give how much it hurts when this node is gone, as a rank of its mode."""
+        """Return the impact of an outage of this node, as the rank of its mode."""
         return IMPACT_ORDER.index(self.mode) if self.mode else len(IMPACT_ORDER)
 
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """Nodes (``namespace/name``, in order) that may move before those of the next wave."""
+    """Nodes (``namespace/name``, in order) that finish before the next wave starts."""
 
     kind: WaveKind
     nodes: tuple[str, ...]
 
     def strategy(self, chosen: Strategy) -> Strategy:
-        """Give how a node of this wave moves: mixed means the canaries in two steps, the rest in one."""
+        """Return the strategy of this wave's nodes: ``mixed`` means staged for canaries, merged for the rest."""
         if chosen is not Strategy.MIXED:
             return chosen
         return Strategy.STAGED if self.kind is WaveKind.CANARY else Strategy.MERGED
@@ -63,24 +63,24 @@ class Wave:
 def plan_waves(
     candidates: Sequence[Candidate], settings: Fleet, canary: str | None = None, done: Collection[str] = ()
 ) -> tuple[Wave, ...]:
-    """Give the waves of a run; ``canary`` names one, before the plan does, unless that node is ``done`` already.
+    """Return the waves of a run; ``canary`` overrides the plan's canary, unless that node is already ``done``.
 
-    Raises ``UnknownCanary`` if the node that was named as the canary is not among the nodes.
+    Raises ``UnknownCanary`` if the named canary is not among the nodes.
     """
     ordered = sorted(candidates, key=lambda node: (*_rank(node, settings.order), not node.ready, node.key))
     named = canary or settings.canary.node
     first = _canary(ordered, None if named in done else named)
     waves = [Wave(WaveKind.CANARY, (first.key,))] if first is not None else []
-    seen = {first.mode} if first is not None else set()
+    covered = {first.mode} if first is not None else set()
     for group in _groups([node for node in ordered if node is not first], settings.waves, len(ordered)):
-        heralds: list[Candidate] = []
+        canaries: list[Candidate] = []
         for node in group:
-            if node.mode not in seen:
-                seen.add(node.mode)
-                heralds.append(node)
+            if node.mode not in covered:
+                covered.add(node.mode)
+                canaries.append(node)
         for kind, nodes in (
-            (WaveKind.CANARY, heralds),
-            (WaveKind.WAVE, [node for node in group if node not in heralds]),
+            (WaveKind.CANARY, canaries),
+            (WaveKind.WAVE, [node for node in group if node not in canaries]),
         ):
             if nodes:
                 waves.append(Wave(kind, tuple(node.key for node in nodes)))
@@ -93,22 +93,22 @@ def _rank(node: Candidate, order: Sequence[str]) -> list[tuple[int, str]]:
 
 
 def _canary(nodes: Sequence[Candidate], named: str | None) -> Candidate | None:
-    """Choose the canary: as named, else the least harmful that can move, of the smallest chain; no validator."""
+    """Return the named canary, otherwise the ready node of lowest impact in the smallest chain; never a validator."""
     if named is not None:
-        found = next((node for node in nodes if node.key == named), None)
-        if found is None:
+        node = next((node for node in nodes if node.key == named), None)
+        if node is None:
             raise UnknownCanary(named)
-        return found
+        return node
     sizes: dict[str, int] = {}
     for node in nodes:
         sizes[node.chain] = sizes.get(node.chain, 0) + 1
-    fit = [node for node in nodes if node.ready and node.mode not in (None, Mode.VALIDATOR)]
-    return min(fit, key=lambda node: (node.impact, sizes[node.chain], node.chain, node.key), default=None)
+    eligible = [node for node in nodes if node.ready and node.mode not in (None, Mode.VALIDATOR)]
+    return min(eligible, key=lambda node: (node.impact, sizes[node.chain], node.chain, node.key), default=None)
 
 
 def _groups(nodes: Sequence[Candidate], sizes: Sequence[str], total: int) -> Iterator[Sequence[Candidate]]:
-    start, turn = 0, 0
+    start, index = 0, 0
     while start < len(nodes):
-        size = max(1, min_count(sizes[min(turn, len(sizes) - 1)], total))
+        size = max(1, min_count(sizes[min(index, len(sizes) - 1)], total))
         yield nodes[start : start + size]
-        start, turn = start + size, turn + 1
+        start, index = start + size, index + 1

@@ -1,6 +1,6 @@
-"""One field of one object, before and after: what is written, journaled, shown and taken back.
+"""Changes: one field of one object, before and after, as written, journaled, shown and reverted.
 
-A change and its inverse are the same thing with before and after swapped, so a way back is no second code path.
+The inverse of a change has before and after swapped, so a rollback uses the same code as a cutover.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ Operation = dict[str, Any]
 
 
 class State(Enum):
-    """Where an object stands with regard to a change."""
+    """The state of an object with respect to a change."""
 
     BEFORE = "before"
     AFTER = "after"
     OTHER = "other"
-    """Neither: somebody else changed the field."""
+    """Neither: another client changed the field."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """One field's value before and after; ``None`` is absent.
 
-    ``kind`` is StatefulSet or Service, ``index`` the place in its list of an entry that is removed, so that it
-    can come back there.
+    ``kind`` is StatefulSet or Service. ``index`` is the position of a removed list entry, at which the inverse restores
+    the entry.
     """
 
     stage: str
@@ -43,11 +43,11 @@ class Change:
 
     @property
     def inverse(self) -> Change:
-        """Give the change that takes this one back."""
+        """Return the change that reverts this one."""
         return replace(self, before=self.after, after=self.before)
 
     def state(self, obj: Object) -> State:
-        """Tell whether an object is as before the change, as after it, or as neither."""
+        """Return whether the field has the value before the change, after it, or neither."""
         try:
             current = field_paths.read(obj, self.path)
         except LookupError:
@@ -57,17 +57,17 @@ class Change:
         return State.BEFORE if current == self.before else State.OTHER
 
     def to_json(self) -> dict[str, Any]:
-        """Give the change as the journal keeps it."""
+        """Return the change in the journal's format."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Change:
-        """Read a change from the journal; raises ``TypeError`` for other fields than its own."""
+        """Parse a change from the journal; raises ``TypeError`` for unknown fields."""
         return cls(**data)
 
 
 class ConflictingChange(Exception):  # noqa: N818 - it names what it is about, and the engine's Conflict is another
-    """Some fields are neither as before nor as after: somebody else changed them."""
+    """Fields have neither the value before nor the value after: another client changed them."""
 
     def __init__(self, changes: Sequence[Change]) -> None:
         super().__init__(", ".join(f"{c.kind} {c.path}" for c in changes))
@@ -75,16 +75,16 @@ class ConflictingChange(Exception):  # noqa: N818 - it names what it is about, a
 
 
 def to_patch(obj: Object, changes: Iterable[Change]) -> list[Operation]:
-    """Give the JSON Patch that makes the changes to an object, with a test on everything that it replaces.
+    """Return the JSON Patch that applies the changes to an object, with a test of every value it replaces.
 
-    Changes that the object shows already are left out, so that nothing is added twice. Raises
-    ``ConflictingChange`` naming every change whose field is neither as before nor as after.
+    Changes that are already applied are skipped, so that nothing is added twice. Raises ``ConflictingChange`` with all
+    changes whose field has neither value.
     """
     return _patched(obj, changes)[0]
 
 
 def apply(obj: Object, changes: Iterable[Change]) -> Object:
-    """Give the object with the changes made; the given one stays as it is, and is given back if nothing is to do."""
+    """Return the object with the changes applied; the input is not modified, and returned if nothing changes."""
     return _patched(obj, changes)[1]
 
 
@@ -97,16 +97,16 @@ def _patched(obj: Object, changes: Iterable[Change]) -> tuple[list[Operation], O
     result = obj
     for change in changes:
         if change.state(result) is State.BEFORE:
-            tests, edit = _planned(result, change)
+            tests, edit = _plan_edit(result, change)
             operations += [test for test in tests if test not in operations]
             operations.append(edit.operation)
-            result = edit.made(result)
+            result = edit.apply(result)
     return operations, result
 
 
 @dataclass(frozen=True, slots=True)
 class _Edit:
-    """One operation of a JSON Patch at a concrete place; ``-`` at its end is the end of a list."""
+    """One operation of a JSON Patch; a pointer that ends with ``-`` is the end of a list."""
 
     op: str
     pointer: Pointer
@@ -114,15 +114,15 @@ class _Edit:
 
     @property
     def operation(self) -> Operation:
-        """Give the operation as a JSON Patch has it."""
+        """Return the operation in JSON Patch format."""
         operation = {"op": self.op, "path": field_paths.json_pointer(self.pointer)}
         return operation if self.op == "remove" else {**operation, "value": self.value}
 
-    def made(self, obj: Any, depth: int = 0) -> Any:
-        """Give the object with this done; only the maps and lists on the way to the place are new."""
+    def apply(self, obj: Any, depth: int = 0) -> Any:
+        """Return the object with the edit applied; only the maps and lists along the pointer are copied."""
         result, step = obj.copy(), self.pointer[depth]
         if depth + 1 < len(self.pointer):
-            result[step] = self.made(obj[step], depth + 1)
+            result[step] = self.apply(obj[step], depth + 1)
         elif self.op == "remove":
             del result[step]
         elif isinstance(result, list) and self.op == "add":
@@ -132,27 +132,27 @@ class _Edit:
         return result
 
 
-def _planned(obj: Object, change: Change) -> tuple[list[Operation], _Edit]:
-    """Give tests of the entries that a change is in and of what it replaces, and the edit itself."""
+def _plan_edit(obj: Object, change: Change) -> tuple[list[Operation], _Edit]:
+    """Return the tests of the enclosing list entries and of the replaced value, and the edit itself."""
     pointer = field_paths.locate(obj, field_paths.parse(change.path))
     if pointer is None:
         edit = _addition(obj, change)
-        return _names_on_the_way(obj, edit.pointer), edit
+        return _name_tests(obj, edit.pointer), edit
     replaced = {"op": "test", "path": field_paths.json_pointer(pointer), "value": change.before}
-    tests = [*_names_on_the_way(obj, pointer), replaced]
+    tests = [*_name_tests(obj, pointer), replaced]
     if change.after is not None:
         return tests, _Edit("replace", pointer, change.after)
     last_of_list = isinstance(pointer[-1], int) and len(field_paths.at(obj, pointer[:-1])) == 1
-    # The API server stores no empty list: the last entry goes with its list, as it came.
+    # The API server stores no empty list, so the last entry is removed together with its list.
     return tests, _Edit("remove", pointer[:-1] if last_of_list else pointer)
 
 
 def _addition(obj: Object, change: Change) -> _Edit:
     *parents, last = field_paths.parse(change.path)
-    known = len(parents)
-    while (pointer := field_paths.locate(obj, parents[:known])) is None:
-        known -= 1
-    missing = parents[known:]
+    existing = len(parents)
+    while (pointer := field_paths.locate(obj, parents[:existing])) is None:
+        existing -= 1
+    missing = parents[existing:]
     if any(not isinstance(token, Key) for token in missing):
         raise ConflictingChange([change])
     value = change.after
@@ -164,16 +164,16 @@ def _addition(obj: Object, change: Change) -> _Edit:
     if isinstance(last, Key):
         return _Edit("add", (*pointer, last.name), value)
     length = len(field_paths.at(obj, pointer))
-    place = "-" if change.index is None or change.index > length else change.index
-    return _Edit("add", (*pointer, place), value)
+    position = "-" if change.index is None or change.index > length else change.index
+    return _Edit("add", (*pointer, position), value)
 
 
-def _names_on_the_way(obj: Object, pointer: Pointer) -> list[Operation]:
-    """Test the name of every list entry that the pointer goes through: an index alone may mean another by then."""
+def _name_tests(obj: Object, pointer: Pointer) -> list[Operation]:
+    """Return tests of the names of all list entries along the pointer, because indexes can shift."""
     tests: list[Operation] = []
     for end in range(1, len(pointer)):
         entry = field_paths.at(obj, pointer[:end])
         if isinstance(pointer[end - 1], int) and isinstance(entry, dict) and "name" in entry:
-            where = field_paths.json_pointer((*pointer[:end], "name"))
-            tests.append({"op": "test", "path": where, "value": entry["name"]})
+            path = field_paths.json_pointer((*pointer[:end], "name"))
+            tests.append({"op": "test", "path": path, "value": entry["name"]})
     return tests

@@ -1,14 +1,14 @@
-"""Where a field is in an object, named as a person would name it instead of by indexes.
+"""Field paths: the location of a field in an object, by names instead of indexes.
 
-A path is a dotted text. In brackets stands what picks an entry out of a list, or a key with dots in it::
+A path is a dotted text. Brackets contain the selector of a list entry, or a key with dots::
 
     spec.template.spec.initContainers[name=kube-rbac-proxy].livenessProbe.httpGet.port
     spec.ports[port=9100,protocol=TCP]
-    spec.template.spec.initContainers[name=kube-rbac-proxy].args[^=--ignore-paths=]   begins with
+    spec.template.spec.initContainers[name=kube-rbac-proxy].args[^=--ignore-paths=]   starts with
     spec.template.spec.containers[name=seid].args[*=/dev/tcp/localhost/]              contains
     metadata.labels[seimigrate.sei.io/hold]
 
-So a path stays right when somebody else adds a container, an argument or a port.
+A path therefore stays valid if another client adds a container, an argument or a port.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import Any
 
 Value = Any
-"""A JSON value; ``None`` stands for an absent field, which Kubernetes never stores as null."""
+"""A JSON value; ``None`` is an absent field, because Kubernetes never stores null."""
 
 _TOKEN = re.compile(r"\.?([^.\[\]]+)|\[([^\]]*)\]")
 
@@ -34,24 +34,24 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry of a list of maps, told by some of its fields."""
+    """An entry of a list of maps, selected by some of its fields."""
 
     fields: tuple[tuple[str, str], ...]
 
     def matches(self, value: Value) -> bool:
-        """Tell whether a list's entry is this one."""
+        """Return whether a list entry is selected."""
         return isinstance(value, dict) and all(str(value.get(k)) == v for k, v in self.fields)
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """An entry of a list of texts, told by how it begins (``^``) or by what it contains (``*``)."""
+    """An entry of a list of texts, selected by its prefix (``^``) or by a contained text (``*``)."""
 
     how: str
     text: str
 
     def matches(self, value: Value) -> bool:
-        """Tell whether a list's entry is this one."""
+        """Return whether a list entry is selected."""
         if not isinstance(value, str):
             return False
         return value.startswith(self.text) if self.how == "^" else self.text in value
@@ -59,7 +59,7 @@ class Text:
 
 Token = Key | Entry | Text
 Pointer = tuple[str | int, ...]
-"""A concrete place in one object: keys and indexes."""
+"""A location in one object: keys and indexes."""
 
 
 @lru_cache(maxsize=4096)
@@ -87,9 +87,9 @@ def _selector(text: str) -> Token:
 
 
 def locate(obj: Value, tokens: Sequence[Token]) -> Pointer | None:
-    """Find where a path is in an object; ``None`` if it is not there.
+    """Return the location of a path in an object; ``None`` if it is absent.
 
-    Raises ``LookupError`` when several entries of a list match, since then no single field is meant.
+    Raises ``LookupError`` if several entries of a list match, because the path is then ambiguous.
     """
     pointer: list[str | int] = []
     for token in tokens:
@@ -99,30 +99,30 @@ def locate(obj: Value, tokens: Sequence[Token]) -> Pointer | None:
                 return None
             step = token.name
         else:
-            found = [i for i, entry in enumerate(obj) if token.matches(entry)] if isinstance(obj, list) else []
-            if not found:
+            indexes = [i for i, entry in enumerate(obj) if token.matches(entry)] if isinstance(obj, list) else []
+            if not indexes:
                 return None
-            if len(found) > 1:
-                raise LookupError(f"{len(found)} entries match {token}")
-            step = found[0]
+            if len(indexes) > 1:
+                raise LookupError(f"{len(indexes)} entries match {token}")
+            step = indexes[0]
         pointer.append(step)
         obj = obj[step]
     return tuple(pointer)
 
 
 def at(obj: Value, pointer: Pointer) -> Value:
-    """Give what is at a concrete place."""
+    """Return the value at a location."""
     for step in pointer:
         obj = obj[step]
     return obj
 
 
 def read(obj: Value, path: str) -> Value:
-    """Give the field at a path, ``None`` if it is absent; raises ``LookupError`` if the path is ambiguous."""
+    """Return the field at a path, ``None`` if it is absent; raises ``LookupError`` if the path is ambiguous."""
     pointer = locate(obj, parse(path))
     return None if pointer is None else at(obj, pointer)
 
 
 def json_pointer(pointer: Pointer) -> str:
-    """Write a concrete place as a JSON Pointer (RFC 6901)."""
+    """Return a location as a JSON Pointer (RFC 6901)."""
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in pointer)

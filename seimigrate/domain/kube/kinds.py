@@ -1,4 +1,4 @@
-"""The kinds of Kubernetes objects that a cutover reads or writes, and the names that the project gives to things."""
+"""The kinds of Kubernetes objects that seimigrate reads or writes, and the names of its own objects."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 Object = dict[str, Any]
-"""A Kubernetes object as plain JSON: typed models would drop the fields that they do not know."""
+"""A Kubernetes object as plain JSON: typed models would drop unknown fields."""
 
 
 SERVED = "*"
-"""Stands for whatever version the API server serves, for kinds of others of which only the names are read."""
+"""Any version that the API server serves, for kinds of which only object names are read."""
 
 
 class Resource(NamedTuple):
-    """Where the API server serves a kind; ``version`` may be ``SERVED`` where it is only ever listed."""
+    """The API resource of a kind; ``version`` may be ``SERVED`` for a kind that is only listed."""
 
     group: str
     version: str
@@ -24,17 +24,17 @@ class Resource(NamedTuple):
 
     @property
     def api_version(self) -> str:
-        """Give the apiVersion that objects of this kind carry."""
+        """Return the apiVersion of objects of this kind."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def qualified(self) -> str:
-        """Give the name that RBAC rules and kubectl use, like ``statefulsets.apps``."""
+        """Return the name in RBAC rules and kubectl, such as ``statefulsets.apps``."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
 
 class Kind(Enum):
-    """Every kind that is used; the values say where the API server serves it."""
+    """The kinds in use, with their API resources."""
 
     NAMESPACE = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
     NODE = Resource("", "v1", "nodes", "Node", namespaced=False)
@@ -99,33 +99,33 @@ class Kind(Enum):
 
     @property
     def resource(self) -> Resource:
-        """Give where the API server serves this kind."""
+        """Return the API resource of this kind."""
         return self.value
 
 
 MANAGER = "seimigrate"
-"""The field manager of every write of ours."""
+"""The field manager of all writes of seimigrate."""
 
 CONTROLLER_MANAGER = "seinode-controller"
 """The field manager with which sei-k8s-controller applies its StatefulSets and Services (upstream)."""
 
 HOLD_LABEL = "seimigrate.sei.io/hold"
-"""On a StatefulSet or Service: the controller may not change it. The value is the fencing token of a run."""
+"""On a StatefulSet or Service: the controller cannot change it. The value is the fencing token of a run."""
 
 FREEZE_LABEL = "seimigrate.sei.io/freeze"
-"""On a held StatefulSet: its node is moving, and the controller may do nothing to it but scale it to zero."""
+"""On a held StatefulSet whose node is in progress: the controller can only scale it to zero."""
 
 HOLD_PATH = f"metadata.labels[{HOLD_LABEL}]"
 FREEZE_PATH = f"metadata.labels[{FREEZE_LABEL}]"
 
 FENCE_ANNOTATION = "seimigrate.sei.io/fence"
-"""On a pod whose replacement was begun by a run that lost its lock: makes the old run's delete miss."""
+"""On a pod whose replacement a run started before it lost its lock: makes that run's delete fail."""
 
 MIGRATION_LABEL = "seimigrate.sei.io/migration"
-"""On the journal's ConfigMaps: the name of the migration that they belong to."""
+"""On the journal's ConfigMaps: the name of their migration."""
 
 SYSTEM_NAMESPACE = "seimigrate-system"
-"""The namespace of the lock and of the run's record: one for a cluster, so that two runs always meet."""
+"""The namespace of the lock and of the run's record: one per cluster, so that two runs always conflict."""
 
 LEASE_NAME = "seimigrate"
 RUN_NAME = "seimigrate-run"

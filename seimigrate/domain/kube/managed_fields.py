@@ -1,4 +1,4 @@
-"""Who owns a field: reading managedFields, and the patch that takes our own entries out of them.
+"""Field ownership: parsing managedFields, and the patch that removes a manager's entries.
 
 The format is Kubernetes' FieldsV1: ``f:name`` for a key, ``k:{...}`` for a list entry by its merge keys, and an
 empty map for a field owned as a whole (a list of arguments is one field).
@@ -15,7 +15,7 @@ from seimigrate.domain.kube.kinds import Object
 
 
 def owns(obj: Object, manager: str, path: str) -> bool:
-    """Tell whether a manager owns the field at a path of an object."""
+    """Return whether a manager owns the field at a path of an object."""
     return any(
         _covers(entry.get("fieldsV1", {}), field_paths.parse(path))
         for entry in obj["metadata"].get("managedFields", [])
@@ -33,10 +33,10 @@ def _covers(fields: dict[str, Any], tokens: tuple[field_paths.Token, ...]) -> bo
                 return False
             fields = fields[name]
         else:
-            found = [value for key, value in fields.items() if _is_entry(key, token)]
-            if not found:
+            entries = [value for key, value in fields.items() if _is_entry(key, token)]
+            if not entries:
                 return False
-            fields = found[0]
+            fields = entries[0]
     return True
 
 
@@ -45,16 +45,16 @@ def _is_entry(key: str, token: Entry) -> bool:
 
 
 def disown(obj: Object, manager: str) -> list[dict[str, Any]]:
-    """Give the JSON Patch that removes a manager's entries from managedFields; empty if it has none.
+    """Return the JSON Patch that removes a manager's entries from managedFields; empty if it has none.
 
-    Kubernetes takes a changed managedFields from an update as it is given (server-side apply documentation,
-    "Clearing managedFields"); the tests make the patch fail if the entries have moved since.
+    Kubernetes stores managedFields from an update unchanged (server-side apply documentation, "Clearing
+    managedFields"). The patch fails if the entries have moved since.
     """
     entries = obj["metadata"].get("managedFields", [])
     operations: list[dict[str, Any]] = []
     for index in reversed(range(len(entries))):
         if entries[index].get("manager") == manager:
-            where = f"/metadata/managedFields/{index}"
-            operations.append({"op": "test", "path": f"{where}/manager", "value": manager})
-            operations.append({"op": "remove", "path": where})
+            path = f"/metadata/managedFields/{index}"
+            operations.append({"op": "test", "path": f"{path}/manager", "value": manager})
+            operations.append({"op": "remove", "path": path})
     return operations

@@ -1,7 +1,7 @@
-"""Label selectors as sets: what they match, and what lies in one but in none of some others.
+"""Label selectors as sets: matching, intersection and difference.
 
-Everything in a selector is joined by *and*, so per key it allows a set of values, and the whole of it is the product
-of these sets (apimachinery ``LabelSelector``). That makes containment exact: no sampling of labels.
+The requirements of a selector are joined by *and*. A selector therefore allows a set of values per key, and is the
+product of these sets (apimachinery ``LabelSelector``). Containment is computed exactly, without sampling labels.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ Labels = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What one label may be: the named values, or with ``others`` all but these; ``absent``: it may be missing."""
+    """The values of one label: the named ones, or with ``others`` all but these; ``absent``: it may be missing."""
 
     named: frozenset[str]
     others: bool = False
     absent: bool = False
 
-    def admit(self, value: str | None) -> bool:
-        """Tell whether the label may have this value, ``None`` for a missing label."""
+    def allows(self, value: str | None) -> bool:
+        """Return whether the label may have this value; ``None`` is a missing label."""
         return self.absent if value is None else (value in self.named) != self.others
 
     @property
-    def none(self) -> bool:
-        """Tell whether no label can do; of values there are always more than are named."""
+    def is_empty(self) -> bool:
+        """Return whether no value is allowed; the set of possible values is infinite."""
         return not self.absent and not self.others and not self.named
 
-    def intersect(self, more: Values) -> Values:
-        """Give what both allow."""
-        if self.others and more.others:
-            named = self.named | more.named
-        elif self.others or more.others:
-            narrow, wide = (more, self) if self.others else (self, more)
-            named = narrow.named - wide.named
+    def intersect(self, other: Values) -> Values:
+        """Return the values that both allow."""
+        if self.others and other.others:
+            named = self.named | other.named
+        elif self.others or other.others:
+            included, excluded = (other, self) if self.others else (self, other)
+            named = included.named - excluded.named
         else:
-            named = self.named & more.named
-        return Values(named, self.others and more.others, self.absent and more.absent)
+            named = self.named & other.named
+        return Values(named, self.others and other.others, self.absent and other.absent)
 
     @property
     def inverse(self) -> Values:
-        """Give what this does not allow."""
+        """Return the complement."""
         return Values(self.named, not self.others, not self.absent)
 
     def example(self) -> str | None:
-        """Give a value that is allowed, ``None`` for a missing label."""
+        """Return an allowed value, ``None`` for a missing label."""
         if self.absent:
             return None
         if not self.others:
@@ -60,47 +60,47 @@ _ANY = Values(frozenset(), others=True, absent=True)
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A label selector: for each key that it speaks of the values that it allows; without any it matches all."""
+    """A label selector: the allowed values per key; without keys it matches everything."""
 
     allowed: tuple[tuple[str, Values], ...] = ()
 
     def matches(self, labels: Labels) -> bool:
-        """Tell whether something with these labels is selected."""
-        return all(values.admit(labels.get(key)) for key, values in self.allowed)
+        """Return whether an object with these labels is selected."""
+        return all(values.allows(labels.get(key)) for key, values in self.allowed)
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Give the labels that the selector speaks of."""
+        """Return the label keys of the selector."""
         return tuple(key for key, _ in self.allowed)
 
     @property
     def required(self) -> tuple[str, frozenset[str]] | None:
-        """Give a label that must have one of some values, to look selectors up by; ``None`` if there is none."""
+        """Return a label that must have one of some values, as an index key; ``None`` without one."""
         return next(((k, v.named) for k, v in self.allowed if not v.others and not v.absent), None)
 
-    def intersect(self, more: Selector) -> Selector:
-        """Give the selector of what both select."""
+    def intersect(self, other: Selector) -> Selector:
+        """Return the selector of what both select."""
         allowed = dict(self.allowed)
-        for key, values in more.allowed:
+        for key, values in other.allowed:
             allowed[key] = allowed.get(key, _ANY).intersect(values)
-        return Selector(tuple(sorted(allowed.items(), key=lambda each: each[0])))
+        return Selector(tuple(sorted(allowed.items(), key=lambda item: item[0])))
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether nothing can ever be selected."""
-        return any(values.none for _, values in self.allowed)
+        """Return whether the selector can match nothing."""
+        return any(values.is_empty for _, values in self.allowed)
 
     def difference(self, others: Sequence[Selector]) -> dict[str, str] | None:
-        """Give labels that this selector matches and none of the others does; ``None`` if there are none."""
+        """Return labels that this selector matches and none of the others does; ``None`` without any."""
         if self.is_empty:
             return None
         if not others:
-            chosen = {key: values.example() for key, values in self.allowed}
-            return {key: value for key, value in chosen.items() if value is not None}
+            examples = {key: values.example() for key, values in self.allowed}
+            return {key: value for key, value in examples.items() if value is not None}
         for key, values in others[0].allowed:
-            apart = self.intersect(Selector(((key, values.inverse),)))
-            if (found := apart.difference(others[1:])) is not None:
-                return found
+            remainder = self.intersect(Selector(((key, values.inverse),)))
+            if (labels := remainder.difference(others[1:])) is not None:
+                return labels
         return None
 
 
@@ -108,7 +108,7 @@ EVERYTHING = Selector()
 
 
 def parse(body: Mapping[str, Any]) -> Selector:
-    """Read a ``LabelSelector``; an empty one selects everything. That an absent one differs is the caller's matter."""
+    """Parse a ``LabelSelector``; an empty one selects everything. Callers handle an absent one."""
     selector = Selector()
     for key, value in (body.get("matchLabels") or {}).items():
         selector = selector.intersect(Selector(((key, Values(frozenset({value}))),)))
@@ -119,7 +119,7 @@ def parse(body: Mapping[str, Any]) -> Selector:
 
 
 def _values(operator: str, values: Sequence[str]) -> Values:
-    """Read one expression; NotIn and DoesNotExist are fulfilled by a missing label (apimachinery, Requirement)."""
+    """Parse one expression; a missing label meets NotIn and DoesNotExist (apimachinery, Requirement)."""
     match operator:
         case "In":
             return Values(frozenset(values))
@@ -130,11 +130,11 @@ def _values(operator: str, values: Sequence[str]) -> Values:
         case "DoesNotExist":
             return Values(frozenset(), absent=True)
         case _:
-            raise ValueError(f"{operator} is no operator of a label selector")
+            raise ValueError(f"{operator} is not an operator of a label selector")
 
 
 def text(selector: Selector) -> str:
-    """Write a selector as kubectl's ``-l`` takes it; empty for one that selects everything."""
+    """Return a selector in the notation of kubectl's ``-l``; empty if it selects everything."""
     return ",".join(_text(key, values) for key, values in selector.allowed)
 
 

@@ -270,7 +270,7 @@ def _expose(ctx: NodeContext) -> Action:
 
 
 def _ready(ctx: NodeContext) -> Action:
-    """Replace the pod; it must be Ready, and public health and metrics must return 200."""
+    """Replace the pod and mark it ready if needed; it must be Ready, public health and metrics must return 200."""
     if ctx.record.strategy is Strategy.MERGED:
         return _next_stage(ctx)
     return _write(ctx) or rollout(ctx) or _public_gate(ctx) or _next_stage(ctx)
@@ -282,7 +282,7 @@ def _enforce(ctx: NodeContext) -> Action:
 
 
 def _public_gate(ctx: NodeContext) -> Action | None:
-    """Check that health and metrics are served on the public port, as ``sidecars.supported`` says of the image."""
+    """Check that health and metrics are served on the public port, as ``sidecars.supported`` implies for the image."""
     return _gate(ctx, {PodQuery.HEALTH: 200, PodQuery.METRICS: 200})
 
 

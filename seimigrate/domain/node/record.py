@@ -195,7 +195,7 @@ class Record:
     def intent_resolved(self, now: float, *, applied: bool) -> Record:
         """Return the record after its intent was executed or dropped."""
         if self.intent is not None and self.intent.kind is IntentKind.MARK_READY:
-            # ``since`` stays, because repeated mark-readies are no progress: the pod's deadline keeps running.
+            # ``since`` stays, because a repeated mark-ready is not progress: the pod's deadline keeps running.
             return replace(
                 self,
                 intent=None,
@@ -295,7 +295,7 @@ def _modifies(intent: Intent) -> bool:
     return intent.kind is not IntentKind.PATCH or any(not c.path.startswith("metadata.") for c in intent.changes)
 
 
-class InvalidRecord(ValueError):  # noqa: N818 - reads as what it says
+class InvalidRecord(ValueError):  # noqa: N818 - the name states the condition
     """The journal is damaged or has an unsupported version."""
 
 

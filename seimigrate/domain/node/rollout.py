@@ -61,7 +61,7 @@ class NodeContext:
         return self.now - (self.record.since if since is None else since) >= seconds
 
     def fail(self, reason: str) -> Action:
-        """Fail: a cutover rolls back or pauses, as the plan says; a failed rollback requires operator action."""
+        """Fail: a cutover rolls back or pauses, as the plan defines; a failed rollback requires operator action."""
         if self.record.direction is Direction.ROLLBACK:
             return SaveRecord(replace(self.record, intent=None).finished(Outcome.FAILED, reason))
         if self.plan.failure.on_node_failure == "pause":

@@ -35,7 +35,7 @@ class Shape(StrEnum):
     ENFORCED = "enforced"
 
 
-class NotASeiNodePod(Exception):  # noqa: N818 - reads as what it says
+class NotASeiNodePod(Exception):  # noqa: N818 - the name states the condition
     """The pod spec is not that of a SeiNode: a container is missing, or a value is unreadable."""
 
 

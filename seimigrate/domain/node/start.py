@@ -14,7 +14,7 @@ from seimigrate.domain.plan.plan import Plan, StageName, Strategy
 from seimigrate.domain.plan.rollback_steps import RollbackRunbooks, StepName
 
 
-class PlanMismatch(Exception):  # noqa: N818 - reads as what it says
+class PlanMismatch(Exception):  # noqa: N818 - the name states the condition
     """A node is in progress under another plan."""
 
 

@@ -1,4 +1,4 @@
-"""What every part of a plan file is made of: frozen models with camelCase keys that refuse what they do not know."""
+"""The base of all parts of a plan file: frozen models with camelCase keys that reject unknown ones."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def _camel(name: str) -> str:
 
 
 class Model(BaseModel):
-    """A frozen part of a plan file; its keys are camelCase there, and unknown ones are refused."""
+    """A frozen part of a plan file; its keys are camelCase in the file, and unknown keys are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=_camel, populate_by_name=True)

@@ -1,8 +1,8 @@
-"""Conditions on the answer to a Prometheus query: ``all == 1``, ``any > 0.5``, ``count >= 6``.
+"""Conditions on the result of a Prometheus query: ``all == 1``, ``any > 0.5``, ``count >= 6``.
 
-``all`` (also where no word stands) and ``any`` look at the values of an instant vector, and an empty one tells
-nothing; ``count`` looks at how many samples it has, which may be none. The answer's format is that of Prometheus'
-HTTP API, https://prometheus.io/docs/prometheus/latest/querying/api/.
+``all`` (the default) and ``any`` compare the values of an instant vector; an empty vector is inconclusive. ``count``
+compares the number of samples, which may be 0. The format is that of Prometheus' HTTP API,
+https://prometheus.io/docs/prometheus/latest/querying/api/.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 _NUMBER = r"[-+]?[0-9]{1,15}(?:\.[0-9]{1,15})?(?:[eE][-+]?[0-9]{1,2})?"
 PATTERN = rf"^ *(?:(?:all|any|count) +)?(?:==|!=|>=|<=|>|<) *{_NUMBER} *$"
-_PARTS = re.compile(rf" *(?:(?P<which>all|any|count) +)?(?P<how>==|!=|>=|<=|>|<) *(?P<number>{_NUMBER}) *")
+_PARTS = re.compile(rf" *(?:(?P<quantifier>all|any|count) +)?(?P<operator>==|!=|>=|<=|>|<) *(?P<threshold>{_NUMBER}) *")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -26,63 +26,63 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-_NAMED = 3
-"""Samples that a reason names."""
+_SHOWN = 3
+"""Maximum number of samples that a reason names."""
 
 
-class NoSamples(Exception):  # noqa: N818 - reads as what it says
-    """The answer holds nothing that could be judged."""
+class NoSamples(Exception):  # noqa: N818 - the name states the condition
+    """The response has no samples to evaluate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A condition, taken apart; ``how`` is a comparison."""
+    """A parsed condition; ``operator`` is a comparison."""
 
     quantifier: str
     operator: str
     threshold: float
 
     def is_met_by(self, value: float) -> bool:
-        """Compare one value."""
+        """Return whether one value meets the condition."""
         return _COMPARE[self.operator](value, self.threshold)
 
     def __str__(self) -> str:
-        """Give the comparison as it is written."""
+        """Return the comparison in its notation."""
         return f"{self.operator} {self.threshold:g}"
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sample of an instant vector: its series, as PromQL writes it, and its value."""
+    """One sample of an instant vector: its series in PromQL notation, and its value."""
 
     series: str
     value: float
 
 
 def parse(text: str) -> Condition:
-    """Take a condition apart; raises ``ValueError`` if it is none."""
-    found = _PARTS.fullmatch(text)
-    if found is None:
+    """Parse a condition; raises ``ValueError`` if it is invalid."""
+    match = _PARTS.fullmatch(text)
+    if match is None:
         raise ValueError(f"not a condition: {text!r}")
-    return Condition(found["which"] or "all", found["how"], float(found["number"]))
+    return Condition(match["quantifier"] or "all", match["operator"], float(match["threshold"]))
 
 
 def samples(status: int, body: str) -> list[Sample]:
-    """Read the answer to an instant query; raises ``NoSamples`` with the reason where there is no vector to judge."""
+    """Parse the response to an instant query; raises ``NoSamples`` with the reason if it has no vector."""
     try:
-        answer = json.loads(body)
-        state = answer["status"]
+        response = json.loads(body)
+        state = response["status"]
     except (ValueError, TypeError, KeyError):
-        raise NoSamples(f"it answered {status}, and not as Prometheus does") from None
+        raise NoSamples(f"the response (status {status}) is not a Prometheus API response") from None
     if state != "success" or status != 200:
-        said = f"{answer.get('errorType')}: {answer.get('error')}"[:200]
-        raise NoSamples(f"the query was not answered ({status}): {said}")
-    if answer.get("warnings"):
-        raise NoSamples(f"the answer may be partial: {str(answer['warnings'][0])[:200]}")
+        error = f"{response.get('errorType')}: {response.get('error')}"[:200]
+        raise NoSamples(f"the query failed ({status}): {error}")
+    if response.get("warnings"):
+        raise NoSamples(f"the result may be partial: {str(response['warnings'][0])[:200]}")
     try:
-        return _vector(answer["data"])
+        return _vector(response["data"])
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-        raise NoSamples("the answer is not what Prometheus gives") from None
+        raise NoSamples("the result is not in Prometheus' format") from None
 
 
 def _vector(data: dict[str, Any]) -> list[Sample]:
@@ -90,10 +90,10 @@ def _vector(data: dict[str, Any]) -> list[Sample]:
     if kind == "scalar":
         return [Sample("scalar", float(result[1]))]
     if kind != "vector":
-        raise NoSamples(f"the query gives a {kind}, not a vector of samples")
-    if any("histogram" in each for each in result):
-        raise NoSamples("the query gives histograms, which cannot be compared with a number")
-    return [Sample(_series(each["metric"]), float(each["value"][1])) for each in result]
+        raise NoSamples(f"the query returned a {kind}, expected an instant vector")
+    if any("histogram" in sample for sample in result):
+        raise NoSamples("the query returned histograms, which cannot be compared with a number")
+    return [Sample(_series(sample["metric"]), float(sample["value"][1])) for sample in result]
 
 
 def _series(metric: dict[str, str]) -> str:
@@ -101,39 +101,39 @@ def _series(metric: dict[str, str]) -> str:
     return f"{metric.get('__name__', '')}{{{labels}}}"[:160]
 
 
-def is_met(condition: Condition, found: Sequence[Sample]) -> tuple[bool | None, str]:
-    """Tell whether a condition holds, ``None`` where that cannot be told, and why."""
+def is_met(condition: Condition, vector: Sequence[Sample]) -> tuple[bool | None, str]:
+    """Return whether a condition is met (``None``: inconclusive), with the reason."""
     if condition.quantifier == "count":
-        number = len(found)
+        number = len(vector)
         met = condition.is_met_by(number)
         return met, f"{number} samples, " + ("" if met else "not ") + str(condition)
-    if not found:
-        return None, "the query found no samples"
+    if not vector:
+        return None, "the query returned no samples"
     if condition.quantifier == "any":
-        return _any(condition, found)
-    return _all(condition, found)
+        return _any(condition, vector)
+    return _all(condition, vector)
 
 
-def _all(condition: Condition, found: Sequence[Sample]) -> tuple[bool | None, str]:
-    off = [each for each in found if not condition.is_met_by(each.value) and not math.isnan(each.value)]
-    if off:
-        return False, f"{len(off)} of {len(found)} samples not {condition}: {_few(off)}"
-    unknown = [each for each in found if math.isnan(each.value)]
+def _all(condition: Condition, vector: Sequence[Sample]) -> tuple[bool | None, str]:
+    unmet = [sample for sample in vector if not condition.is_met_by(sample.value) and not math.isnan(sample.value)]
+    if unmet:
+        return False, f"{len(unmet)} of {len(vector)} samples not {condition}: {_few(unmet)}"
+    unknown = [sample for sample in vector if math.isnan(sample.value)]
     if unknown:
-        return None, f"{len(unknown)} of {len(found)} samples have no value: {_few(unknown)}"
-    return True, f"{len(found)} of {len(found)} samples {condition}"
+        return None, f"{len(unknown)} of {len(vector)} samples are NaN: {_few(unknown)}"
+    return True, f"{len(vector)} of {len(vector)} samples {condition}"
 
 
-def _any(condition: Condition, found: Sequence[Sample]) -> tuple[bool | None, str]:
-    met = [each for each in found if condition.is_met_by(each.value) and not math.isnan(each.value)]
+def _any(condition: Condition, vector: Sequence[Sample]) -> tuple[bool | None, str]:
+    met = [sample for sample in vector if condition.is_met_by(sample.value) and not math.isnan(sample.value)]
     if met:
-        return True, f"{len(met)} of {len(found)} samples {condition}: {_few(met)}"
-    unknown = [each for each in found if math.isnan(each.value)]
+        return True, f"{len(met)} of {len(vector)} samples {condition}: {_few(met)}"
+    unknown = [sample for sample in vector if math.isnan(sample.value)]
     if unknown:
-        return None, f"{len(unknown)} of {len(found)} samples have no value: {_few(unknown)}"
-    return False, f"none of {len(found)} samples {condition}: {_few(found)}"
+        return None, f"{len(unknown)} of {len(vector)} samples are NaN: {_few(unknown)}"
+    return False, f"none of {len(vector)} samples {condition}: {_few(vector)}"
 
 
-def _few(found: Sequence[Sample]) -> str:
-    named = ", ".join(f"{each.series} is {each.value:g}" for each in found[:_NAMED])
-    return named + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+def _few(vector: Sequence[Sample]) -> str:
+    shown = ", ".join(f"{sample.series} is {sample.value:g}" for sample in vector[:_SHOWN])
+    return shown + (f" and {len(vector) - _SHOWN} more" if len(vector) > _SHOWN else "")

@@ -1,6 +1,6 @@
-"""The ``fleet:`` section of a plan: which node goes first, how many may move at once, in which order.
+"""The ``fleet:`` section of a plan: canary, order, waves and disruption budget.
 
-It says nothing of what becomes of a node, so it may change while nodes are on their way.
+It does not affect the cutover of a single node, so it may change while nodes are in progress.
 """
 
 from __future__ import annotations
@@ -41,29 +41,29 @@ OrderBy = Annotated[str, Field(pattern=r"^(mode|chain|namespace|label:[!-~]+)$")
 
 
 def max_count(amount: str, of: int) -> int:
-    """Give how many nodes an amount allows: a percentage is rounded down, but one node may always move."""
+    """Return how many nodes an amount allows: a percentage is rounded down, to at least 1."""
     return max(1, of * int(amount[:-1]) // 100) if amount.endswith("%") else int(amount)
 
 
 def min_count(amount: str, of: int) -> int:
-    """Give how many nodes an amount asks for: a percentage is rounded up."""
+    """Return how many nodes an amount requires: a percentage is rounded up."""
     return -(-of * int(amount[:-1]) // 100) if amount.endswith("%") else int(amount)
 
 
 class Canary(Model):
-    """The nodes that go first: one of the whole fleet, then the first one of each mode."""
+    """The canaries: one node of the fleet, then the first node of each mode."""
 
     node: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")] | None = (
-        Field(None, description="namespace/name; else the least harmful, and never a validator")
+        Field(None, description="namespace/name; default: the node of the lowest impact, never a validator")
     )
-    soak: Seconds = Field(300, description="how long canaries must stay well before other nodes follow, in seconds")
+    soak: Seconds = Field(300, description="seconds for which canaries must stay healthy before other nodes start")
     promote: Literal["automatic", "manual"] = Field(
-        "automatic", description="manual: after the soak a person decides: seimigrate promote"
+        "automatic", description="manual: after the soak an operator must approve with seimigrate promote"
     )
 
 
 class MaxUnavailable(Model):
-    """How many nodes may be unavailable at once, those counted that are so for another reason."""
+    """The number of nodes that may be unavailable simultaneously, for any reason."""
 
     fleet: IntOrPercent = Field("1", description="of all nodes of the run")
     chain: IntOrPercent | None = Field(None, description="of the nodes of one chain")
@@ -71,14 +71,14 @@ class MaxUnavailable(Model):
 
 
 class Fleet(Model):
-    """How the run goes through its nodes."""
+    """The rollout settings of a fleet."""
 
     canary: Canary = Canary()
     order: tuple[OrderBy, ...] = Field(
         ("mode", "chain"),
-        description="what nodes are sorted by: mode (least harmful first), chain, namespace, label:KEY",
+        description="sort keys of nodes: mode (lowest impact first), chain, namespace, label:KEY",
     )
     waves: tuple[IntOrPercent, ...] = Field(
-        ("100%",), description="the sizes of the waves after the canary, of all nodes; the last one counts for the rest"
+        ("100%",), description="sizes of the waves after the canary, of all nodes; the last size repeats"
     )
     max_unavailable: MaxUnavailable = MaxUnavailable()

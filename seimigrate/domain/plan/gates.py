@@ -1,7 +1,7 @@
-"""The gates of a fleet: what must hold after the canary and between waves, and what an answer says about it.
+"""The gates of a fleet: conditions after the canary and between waves, and the evaluation of their replies.
 
-A gate is asked again and again until it passes, at most for its ``within`` seconds: what a scrape has not seen yet is
-no failure. Only what then still fails, fails; what cannot be told is inconclusive, and pauses the run.
+A gate is queried repeatedly until it passes, at most for ``timeout`` seconds, because a scrape may lag behind. A result
+that is not a pass takes effect only after that; an inconclusive one pauses the run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Key = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[a-z0-9]([-
 
 
 class Verdict(StrEnum):
-    """What a gate says."""
+    """The verdict of a gate."""
 
     PASS = "pass"  # noqa: S105 - a verdict
     FAIL = "fail"
@@ -28,7 +28,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """A gate's verdict and the reason for it, which a person reads."""
+    """A gate's verdict with its reason."""
 
     gate: str
     verdict: Verdict
@@ -36,30 +36,30 @@ class GateResult:
 
 
 class GateTiming(StrEnum):
-    """When a gate is asked."""
+    """When a gate is queried."""
 
     CANARY = "canary"
     WAVE = "wave"
 
 
 class Token(Model):
-    """Where a bearer token is found when it is needed: exactly one of them; never the token itself."""
+    """The source of a bearer token: exactly one of file and env; never the token itself."""
 
     file: str | None = None
     env: str | None = None
 
 
 class GateTarget(Model):
-    """Who is asked: exactly one of url, service and pod; these two by port-forward, at a port."""
+    """The target of a gate: exactly one of url, service and pod; the latter two by port-forward to ``port``."""
 
-    url: str | None = Field(None, description="reached directly, like https://prometheus.example.org")
-    service: Key | None = Field(None, description="namespace/name; a ready pod behind it is asked, by port-forward")
-    pod: Key | None = Field(None, description="namespace/name; asked by port-forward")
-    port: Port | None = Field(None, description="the Service's port, or the pod's")
+    url: str | None = Field(None, description="URL that is queried directly, such as https://prometheus.example.org")
+    service: Key | None = Field(None, description="namespace/name; one of its ready pods is queried by port-forward")
+    pod: Key | None = Field(None, description="namespace/name; queried by port-forward")
+    port: Port | None = Field(None, description="port of the Service or of the pod")
     token: Token | None = None
 
     def __str__(self) -> str:
-        """Give what to call it before people."""
+        """Return a readable name."""
         if self.url is not None:
             return self.url
         return f"service {self.service}:{self.port}" if self.service else f"pod {self.pod}:{self.port}"
@@ -68,29 +68,30 @@ class GateTarget(Model):
 class _Named(Model):
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
     after: tuple[GateTiming, ...] = Field(
-        (GateTiming.CANARY, GateTiming.WAVE), description="after the canary, after each wave, or both"
+        (GateTiming.CANARY, GateTiming.WAVE),
+        description="queried after the canary, after each wave, or both",
     )
 
 
 class _Automated(_Named):
     target: GateTarget
-    timeout: Seconds = Field(120, description="how long it is asked again before a verdict that is no pass counts")
-    interval: Annotated[float, Field(ge=1)] = Field(10, description="seconds between two questions")
+    timeout: Seconds = Field(120, description="seconds after which a fail or inconclusive result takes effect")
+    interval: Annotated[float, Field(ge=1)] = Field(10, description="seconds between two queries")
 
 
 class PrometheusGate(_Automated):
-    """A query with a condition on its answer."""
+    """A Prometheus query with a condition on its result."""
 
     gate: Literal["prometheus"]
     query: Annotated[str, Field(min_length=1)]
     condition: Annotated[str, Field(pattern=conditions.PATTERN)] = Field(
-        description="all, any or count, a comparison and a number: all == 1, any > 0.5, count >= 6"
+        description="all, any or count, a comparison and a number, such as: all == 1, any > 0.5, count >= 6"
     )
     path: Annotated[str, Field(pattern=r"^/[!-~]*$")] = "/api/v1/query"
 
 
 class HttpGate(_Automated):
-    """A GET whose answer must have a status, and may have to contain a text."""
+    """A GET request whose response must have a status and may have to contain a text."""
 
     gate: Literal["http"]
     path: Annotated[str, Field(pattern=r"^/[!-~]*$")] = "/"
@@ -99,10 +100,10 @@ class HttpGate(_Automated):
 
 
 class ManualGate(_Named):
-    """A person who looks and says: seimigrate promote."""
+    """A manual approval by an operator: seimigrate promote."""
 
     gate: Literal["manual"]
-    message: str = Field("look at the nodes that moved", description="what the person is to look at")
+    message: str = Field("inspect the nodes that were cut over", description="what the operator has to check")
 
 
 AutomatedGate = PrometheusGate | HttpGate
@@ -110,7 +111,7 @@ Gate = Annotated[PrometheusGate | HttpGate | ManualGate, Field(discriminator="ga
 
 
 def evaluate(gate: AutomatedGate, status: int, body: str) -> GateResult:
-    """Judge an HTTP answer."""
+    """Return the result of a gate for an HTTP response."""
     match gate:
         case PrometheusGate():
             verdict, reason = _evaluate_query(gate, status, body)
@@ -122,12 +123,12 @@ def evaluate(gate: AutomatedGate, status: int, body: str) -> GateResult:
 
 
 def no_response(gate: AutomatedGate, reason: str) -> GateResult:
-    """Give the judgement of no answer, which tells nothing."""
-    return GateResult(gate.name, Verdict.INCONCLUSIVE, f"{gate.target} was not reached: {reason}")
+    """Return the inconclusive result of a gate that did not respond."""
+    return GateResult(gate.name, Verdict.INCONCLUSIVE, f"{gate.target} is unreachable: {reason}")
 
 
 def is_final(gate: AutomatedGate, result: GateResult, first_queried: float, now: float) -> bool:
-    """Tell whether a judgement counts, or the gate is to be asked again; times are seconds since 1970."""
+    """Return whether a result takes effect; otherwise the gate is queried again. Times are seconds since 1970."""
     return result.verdict is Verdict.PASS or now - first_queried >= gate.timeout
 
 
@@ -136,13 +137,13 @@ def _evaluate_query(gate: PrometheusGate, status: int, body: str) -> tuple[Verdi
         samples = conditions.samples(status, body)
     except conditions.NoSamples as error:
         return Verdict.INCONCLUSIVE, str(error)
-    holds, reason = conditions.is_met(conditions.parse(gate.condition), samples)
-    return {True: Verdict.PASS, False: Verdict.FAIL, None: Verdict.INCONCLUSIVE}[holds], reason
+    is_met, reason = conditions.is_met(conditions.parse(gate.condition), samples)
+    return {True: Verdict.PASS, False: Verdict.FAIL, None: Verdict.INCONCLUSIVE}[is_met], reason
 
 
 def _evaluate_response(gate: HttpGate, status: int, body: str) -> tuple[Verdict, str]:
     if status != gate.status:
-        return Verdict.FAIL, f"{gate.path} answered {status}, not {gate.status}"
+        return Verdict.FAIL, f"{gate.path} returned {status}, expected {gate.status}"
     if gate.contains is not None and gate.contains not in body:
-        return Verdict.FAIL, f'{gate.path} answered {status}, without "{gate.contains}"'
-    return Verdict.PASS, f"{gate.path} answered {status}"
+        return Verdict.FAIL, f'{gate.path} returned {status} without the expected text "{gate.contains}"'
+    return Verdict.PASS, f"{gate.path} returned {status}"

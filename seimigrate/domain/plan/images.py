@@ -1,7 +1,7 @@
-"""Read container image references, and tell which sidecars split their listeners.
+"""Container image references, and which sidecar images split their listeners.
 
-A sidecar cannot be asked what it is able to do: there is no version endpoint, header or metric (upstream). So the
-plan lists the images that split, and every other image shares its port.
+A sidecar has no version endpoint, header or metric that shows its capabilities (upstream). The plan therefore lists the
+images that split, and every other image shares its port.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from seimigrate.domain.plan.plan import SupportedImage
 
-# The grammar of references is the one of the distribution project, which container runtimes follow.
+# The grammar of references is that of the distribution project, which container runtimes follow.
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(
@@ -21,7 +21,7 @@ _REFERENCE = re.compile(
     r"(?:@(?P<digest>sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}))?"
 )
 _LONGEST = 1024
-"""Characters; far more than a repository (255), a tag (128) and a digest (135) may have together."""
+"""Characters; far more than the limits of repository (255), tag (128) and digest (135) together."""
 
 _VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(-[0-9A-Za-z.-]+)?")
 
@@ -30,7 +30,7 @@ Version = tuple[int, int, int, bool]
 
 
 class Image(NamedTuple):
-    """An image reference in its parts; a tag or digest that is not there is ``None``."""
+    """The parts of an image reference; a missing tag or digest is ``None``."""
 
     repository: str
     tag: str | None
@@ -38,7 +38,7 @@ class Image(NamedTuple):
 
 
 def parse_image(reference: str) -> Image:
-    """Take an image reference apart; raises ``ValueError`` if it is none.
+    """Parse an image reference; raises ``ValueError`` if it is invalid.
 
     A colon before the last slash belongs to the registry's port: ``host:5000/sidecar`` has no tag.
     """
@@ -49,7 +49,7 @@ def parse_image(reference: str) -> Image:
 
 
 def parse_version(tag: str) -> Version | None:
-    """Read a tag like ``v1.2.3`` or ``1.2.3-rc1`` as a version; ``None`` for every other tag."""
+    """Parse a tag such as ``v1.2.3`` or ``1.2.3-rc1`` as a version; return ``None`` for other tags."""
     match = _VERSION.fullmatch(tag)
     if match is None:
         return None
@@ -58,10 +58,10 @@ def parse_version(tag: str) -> Version | None:
 
 
 def accepted(image: str, entries: Sequence[SupportedImage]) -> bool:
-    """Tell whether one of the plan's entries accepts this image as one that splits its listeners.
+    """Return whether one of the plan's entries lists this image as one that splits its listeners.
 
-    A tag counts beside a digest too: whoever pinned the image wrote both. A tag that is no version is below every
-    ``minimumVersion``. What is no image reference is never accepted.
+    The tag is also compared if the reference has a digest. A tag that is not a version is below every
+    ``minimumVersion``. An invalid image reference is never accepted.
     """
     try:
         parsed = parse_image(image)
@@ -71,7 +71,7 @@ def accepted(image: str, entries: Sequence[SupportedImage]) -> bool:
 
 
 def _accepts(entry: SupportedImage, image: Image) -> bool:
-    # Kubernetes runs :latest where a reference has neither tag nor digest.
+    # Kubernetes uses :latest if a reference has neither tag nor digest.
     tag = image.tag or (None if image.digest else "latest")
     if entry.digest is not None and entry.digest == image.digest:
         return True

@@ -1,7 +1,7 @@
-"""The plan of a migration: what a node must become, through which stages, and how fast.
+"""The plan of a migration: the stages of a node's cutover, its parameters, deadlines and rollout strategy.
 
-These models are the plan file's format (``seimigrate schema`` prints their JSON Schema) and the values that the
-machine decides with. They are frozen: a plan does not change while it runs.
+These models are the plan file's format (``seimigrate schema`` prints their JSON Schema) and the input of the
+reconcilers. They are frozen: a plan does not change during a run.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from seimigrate.domain.plan.fleet import Fleet
 from seimigrate.domain.plan.gates import Gate
 
 GraceSeconds = Annotated[float, Field(ge=30)]
-"""Never less than what the kubelet gives by default: a seid that is killed in mid-commit may not start again."""
+"""At least the kubelet's default: a seid that is killed during a commit may fail to start again."""
 S = TypeVar("S", bound=float)
 
 
 class Mode(StrEnum):
-    """What a SeiNode is for: the name of the block that its spec carries (upstream CRD)."""
+    """The mode of a SeiNode: the name of the mode block in its spec (upstream CRD)."""
 
     FULL_NODE = "fullNode"
     ARCHIVE = "archive"
@@ -33,7 +33,7 @@ class Mode(StrEnum):
 
 
 class PortName(StrEnum):
-    """The ports that a transform may name: two of the plan's parameters, and the sidecar's own of each node."""
+    """The ports that a transform can name: two of the plan's parameters, and the sidecar's own port per node."""
 
     PUBLIC = "public"
     PROXY = "proxy"
@@ -41,7 +41,7 @@ class PortName(StrEnum):
 
 
 class ContainerName(StrEnum):
-    """The containers that a transform may name; the parameters say what they are called in the pods."""
+    """The containers that a transform can name; ``parameters.containers`` has their names in the pods."""
 
     SIDECAR = "sidecar"
     PROXY = "proxy"
@@ -49,14 +49,14 @@ class ContainerName(StrEnum):
 
 
 class Ports(Model):
-    """The ports that are the same on every node."""
+    """The ports that are equal on all nodes."""
 
-    public: Port = Field(9100, description="where the split sidecar serves health and metrics to the pod network")
-    proxy: Port = Field(8443, description="where kube-rbac-proxy listens")
+    public: Port = Field(9100, description="port on which a split sidecar serves health and metrics to the pod network")
+    proxy: Port = Field(8443, description="port of kube-rbac-proxy")
 
 
 class Containers(Model):
-    """What the containers are called in the pods."""
+    """The names of the containers in the pods."""
 
     sidecar: str = "sei-sidecar"
     proxy: str = "kube-rbac-proxy"
@@ -64,7 +64,7 @@ class Containers(Model):
 
 
 class SupportedImage(Model):
-    """One entry of the list of split sidecars: exactly one of digest, tag, minimumVersion."""
+    """One entry of the list of split sidecar images: exactly one of digest, tag, minimumVersion."""
 
     digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
     tag: str | None = None
@@ -72,12 +72,12 @@ class SupportedImage(Model):
 
 
 class Sidecars(Model):
-    """Which sidecars split their listeners, and which one to run."""
+    """The sidecar images that split their listeners, and the image to run."""
 
     supported: tuple[SupportedImage, ...] = Field(
-        (), description="images that split; every other image shares its port"
+        (), description="images that split their listeners; every other image shares its port"
     )
-    image: str | None = Field(None, description="the image to run where a SeiNode's own spec names no accepted one")
+    image: str | None = Field(None, description="image to run if a SeiNode's spec names no supported image")
 
 
 class LabelExpression(Model):
@@ -96,14 +96,14 @@ class LabelSelector(Model):
 
 
 class IpBlock(Model):
-    """A block of addresses without some in it, as in a NetworkPolicy."""
+    """An address block with exceptions, as in a NetworkPolicy."""
 
     cidr: str
     except_: tuple[str, ...] = ()
 
 
 class Peer(Model):
-    """Some pods or addresses, as in a NetworkPolicy's ``from``; without namespaceSelector the nodes' namespace."""
+    """Pods or addresses, as in a NetworkPolicy's ``from``; without namespaceSelector in the nodes' namespace."""
 
     namespace_selector: LabelSelector | None = None
     pod_selector: LabelSelector | None = None
@@ -114,18 +114,19 @@ _MONITORING = Peer(namespace_selector=LabelSelector(match_labels={"kubernetes.io
 
 
 class Access(Model):
-    """Who may reach what, besides the controller; verify, the check and the policy stage judge by it."""
+    """Permitted access besides the controller's; used by verify and by the stages check and policy."""
 
-    clients: tuple[Peer, ...] = Field((), description="who else may reach the proxy's port")
-    monitoring: tuple[Peer, ...] = Field((_MONITORING,), description="who may reach the public port")
-    reachable_ports: tuple[str, ...] = Field(("p2p", "rpc"), description="names of ports that must not be cut off")
+    clients: tuple[Peer, ...] = Field((), description="other peers that may reach the proxy's port")
+    monitoring: tuple[Peer, ...] = Field((_MONITORING,), description="peers that may reach the public port")
+    reachable_ports: tuple[str, ...] = Field(("p2p", "rpc"), description="names of ports that policies must not block")
     accounts: tuple[str, ...] = Field(
-        (), description="who else may create seinodetasks: system:serviceaccount:NS:NAME, user:NAME or group:NAME"
+        (),
+        description="subjects that may create seinodetasks: system:serviceaccount:NS:NAME, user:NAME or group:NAME",
     )
 
 
 class Parameters(Model):
-    """What ``--set`` may change."""
+    """The parameters that ``--set`` can override."""
 
     ports: Ports = Ports()
     containers: Containers = Containers()
@@ -161,14 +162,14 @@ class SetEnv(Model):
 
 
 class SetImage(Model):
-    """Run the accepted sidecar image."""
+    """Set the supported sidecar image."""
 
     do: Literal["set-image"]
     container: ContainerName
 
 
 class MoveProbe(Model):
-    """Let a probe of a health path ask another port."""
+    """Move a probe of a health path to another port."""
 
     do: Literal["move-probe"]
     container: ContainerName
@@ -181,12 +182,12 @@ class ReplaceInArgument(Model):
 
     do: Literal["replace-in-argument"]
     container: ContainerName
-    after: str = Field(description="the text that stands right before the port, like /dev/tcp/localhost/")
+    after: str = Field(description="text immediately before the port, such as /dev/tcp/localhost/")
     to: PortName
 
 
 class RemoveArgument(Model):
-    """Remove the argument that begins with a text."""
+    """Remove the argument that starts with a text."""
 
     do: Literal["remove-argument"]
     container: ContainerName
@@ -200,7 +201,7 @@ Transform = Annotated[
 
 
 class StageName(StrEnum):
-    """The stages of a node's cutover, in the only order that they have."""
+    """The stages of a node's cutover, in order."""
 
     HOLD = "hold"
     CHECK = "check"
@@ -213,28 +214,28 @@ class StageName(StrEnum):
 
     @property
     def position(self) -> int:
-        """Give the stage's place in the order, from 0."""
+        """Return the stage's index in the order, from 0."""
         return list(StageName).index(self)
 
 
 class Stage(Model):
-    """One stage and what it changes; its way back is bound by a page of the runbooks."""
+    """One stage and its transforms; a runbook defines its rollback."""
 
     stage: StageName
     transforms: tuple[Transform, ...] = ()
 
 
 class Strategy(StrEnum):
-    """How a node moves: in two restarts with a look in between, or in one; mixed is for a fleet."""
+    """The strategy of a cutover: two restarts with a check in between, one restart, or a mix in a fleet."""
 
     STAGED = "staged"
     MERGED = "merged"
     MIXED = "mixed"
-    """The canaries staged, the rest merged."""
+    """Staged for canaries, merged for other nodes."""
 
 
 class PerMode(Model, Generic[S]):
-    """A number of seconds for each mode, with a default."""
+    """Seconds per mode, with a default."""
 
     default: S
     full_node: S | None = None
@@ -244,7 +245,7 @@ class PerMode(Model, Generic[S]):
     seed: S | None = None
 
     def for_mode(self, mode: Mode) -> float:
-        """Give the seconds for a mode."""
+        """Return the seconds for a mode."""
         own: float | None = {
             Mode.FULL_NODE: self.full_node,
             Mode.ARCHIVE: self.archive,
@@ -256,29 +257,29 @@ class PerMode(Model, Generic[S]):
 
 
 class Deadlines(Model):
-    """How long things may take, in seconds; a deadline counts from the last progress, not from the start."""
+    """Deadlines in seconds, counted from the last progress, not from the start."""
 
-    response: Seconds = Field(120, description="for an answer from the API server or a pod that is up")
+    response: Seconds = Field(120, description="seconds for a response of the control plane or of a running pod")
     ready: PerMode[Seconds] = Field(
-        PerMode(default=900), description="for a new pod to get ready, from its last progress"
+        PerMode(default=900), description="seconds until a new pod is Ready, from its last progress"
     )
-    stuck: Seconds = Field(180, description="for a pod in a crash loop, without its image, or that fits nowhere")
-    eviction: Seconds = Field(600, description="for a disruption budget to allow an eviction")
+    stuck: Seconds = Field(180, description="seconds for a pod in a crash loop, without its image, or unschedulable")
+    eviction: Seconds = Field(600, description="seconds until a disruption budget allows an eviction")
 
 
 class Release(Model):
-    """When a node is handed back to the controller."""
+    """When a node is released to the controller."""
 
     agreement_timeout: Seconds = Field(
-        75, description="how long to wait for a sign that the controller agrees; 0: stay held"
+        75, description="seconds until the controller must confirm the template; 0: no release, the node stays held"
     )
     stabilization: Seconds = Field(
-        65, description="for how long SidecarReady must stay true, two of the controller's polls"
+        65, description="seconds to wait after the confirmation; two polls of the controller"
     )
 
 
 class RollbackScope(StrEnum):
-    """Which nodes that had moved go back as well when a run stops."""
+    """The nodes that are rolled back when a run stops, besides the failed one."""
 
     NONE = "none"
     WAVE = "wave"
@@ -286,17 +287,15 @@ class RollbackScope(StrEnum):
 
 
 class Failure(Model):
-    """What happens when a node fails."""
+    """The reaction to a failed node."""
 
-    on_node_failure: Literal["rollback", "pause"] = Field(
-        "rollback", description="what becomes of the node that failed"
-    )
+    on_node_failure: Literal["rollback", "pause"] = Field("rollback", description="reaction for the failed node")
     max_failed_nodes: Annotated[int, Field(ge=0)] = Field(
-        0, description="failed nodes that the run may go on after, in all its waves together"
+        0, description="failed nodes that the run tolerates, over all waves"
     )
-    on_exceeded: Literal["stop", "pause"] = Field("stop", description="what the run does after more than that")
+    on_exceeded: Literal["stop", "pause"] = Field("stop", description="reaction of the run if more nodes fail")
     rollback_scope: RollbackScope = Field(
-        RollbackScope.NONE, description="which nodes that moved in this run go back when it stops"
+        RollbackScope.NONE, description="nodes cut over in this run that are rolled back when it stops"
     )
 
 
@@ -310,22 +309,20 @@ class Plan(Model):
     stages: tuple[Stage, ...]
     deadlines: Deadlines = Deadlines()
     termination_grace_period: PerMode[GraceSeconds] = Field(
-        PerMode(default=300), description="seconds that a pod is given to stop"
+        PerMode(default=300), description="seconds that a pod has to stop"
     )
     release: Release = Release()
     failure: Failure = Failure()
     fleet: Fleet = Fleet()
-    gates: tuple[Gate, ...] = Field(
-        (), description="what must hold after the canary and after each wave, in this order"
-    )
+    gates: tuple[Gate, ...] = Field((), description="gates after the canary and after each wave, in this order")
 
     def stage(self, name: StageName) -> Stage:
-        """Give the stage of that name."""
+        """Return the stage of that name."""
         return next(stage for stage in self.stages if stage.stage == name)
 
     @property
     def digest(self) -> str:
-        """Give a short digest of what becomes of a node by this plan; the fleet's pace may change on the way."""
-        what = self.model_dump(mode="json", exclude={"fleet", "gates", "failure"})
-        content = json.dumps([what, self.failure.on_node_failure], sort_keys=True)
+        """Return a short digest of a node's cutover; fleet settings and gates may change during a run."""
+        content_of_node = self.model_dump(mode="json", exclude={"fleet", "gates", "failure"})
+        content = json.dumps([content_of_node, self.failure.on_node_failure], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]

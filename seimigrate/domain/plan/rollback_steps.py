@@ -1,7 +1,7 @@
-"""The way back in the runbooks' words: the steps that a page binds to a stage, as values that a record can keep.
+"""The rollback steps that a runbook binds to a stage, as values that a record can store.
 
-Steps that change something look first whether they are needed, so which one comes next follows from what the cluster
-shows. The others (``PASSED``) are passed once, and the journal remembers that.
+Steps with an effect are idempotent, so the next step follows from the state of the cluster. The others
+(``ONE_TIME_STEPS``) run once, and the journal stores their completion.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from seimigrate.domain.plan.plan import StageName
 
 
 class StepName(StrEnum):
-    """What a step does; those of a way back come in this order, the others anywhere between them."""
+    """The action of a step; reverting steps run in this order, one-time steps anywhere between them."""
 
     CHECK = "check"
     CONFIRM = "confirm"
@@ -29,14 +29,14 @@ class StepName(StrEnum):
 
 
 ONE_TIME_STEPS = (StepName.CHECK, StepName.CONFIRM, StepName.PAUSE, StepName.NOTIFY)
-"""The steps that change nothing and are passed once."""
+"""The steps without an observable effect; each runs once."""
 
 REVERTING_STEPS = tuple(step for step in StepName if step not in ONE_TIME_STEPS)
-"""The steps of a whole way back, in the only order that brings a node back."""
+"""The steps of a complete rollback, in the required order."""
 
 
 class OnFailure(StrEnum):
-    """What happens when a step does not find, or does not reach, what it expects."""
+    """The reaction to a failed step."""
 
     FAIL = "fail"
     PAUSE = "pause"
@@ -56,25 +56,25 @@ ALLOWED_ON_FAILURE: Mapping[StepName, tuple[OnFailure, ...]] = {
     StepName.VERIFY: (OnFailure.FAIL, OnFailure.PAUSE, OnFailure.CONTINUE),
     StepName.RELEASE: (OnFailure.STAY_HELD,),
 }
-"""What a page may say of a step that does not go as expected."""
+"""The values of ``on-failure`` per step."""
 
 
 class Precondition(StrEnum):
-    """What a check may look at."""
+    """The preconditions that a check can test."""
 
     IDLE = "idle"
-    """No SeiNodeTask and no SeiNodeTaskWorkflow is at work on the node."""
+    """No SeiNodeTask and no SeiNodeTaskWorkflow is running on the node."""
     READY = "ready"
     """The pod is Ready."""
     OLD_IMAGE = "old-image"
-    """The SeiNode asks for no sidecar that splits."""
+    """The SeiNode's spec names no sidecar image that splits."""
 
 
 @dataclass(frozen=True, slots=True)
 class RollbackStep:
-    """One step: ``text`` is a check's fact, a confirm's question, a pause's reason or a notify's message.
+    """One step: ``text`` is a check's precondition, a confirm's prompt, a pause's reason or a notify's message.
 
-    ``unattended`` tells of a confirm whether it is passed where nobody is there to ask.
+    ``unattended`` means that a confirm completes without confirmation in an unattended run.
     """
 
     action: StepName
@@ -85,7 +85,7 @@ class RollbackStep:
 
 @dataclass(frozen=True, slots=True)
 class RollbackRunbook:
-    """The way back that a page binds to a stage; ``stage`` is ``None`` for one that a person chose by its page."""
+    """The rollback that a runbook defines for a stage; ``stage`` is ``None`` if an operator chose the runbook."""
 
     id: str
     steps: tuple[RollbackStep, ...]
@@ -94,16 +94,16 @@ class RollbackRunbook:
 
 @dataclass(frozen=True, slots=True)
 class RollbackRunbooks:
-    """Every stage's way back, and the digest of the pages that they come from."""
+    """The rollback of each stage, and the digest of the runbooks."""
 
     digest: str
     runbooks: tuple[RollbackRunbook, ...]
 
     @property
     def explicit(self) -> bool:
-        """Tell whether a person chose the way by its page."""
+        """Return whether an operator chose the runbook."""
         return any(runbook.stage is None for runbook in self.runbooks)
 
     def for_stage(self, stage: StageName) -> RollbackRunbook | None:
-        """Give the way back from a stage: the one that a person chose, if any, else the stage's own."""
+        """Return the rollback from a stage: the runbook that an operator chose, if any, otherwise the stage's own."""
         return next((runbook for runbook in self.runbooks if runbook.stage in (None, stage)), None)

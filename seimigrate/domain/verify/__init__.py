@@ -1,1 +1,1 @@
-"""Verification: who can reach a node, and what its listeners answer."""
+"""Verification: which clients can reach a node, and what its listeners return."""

@@ -1,8 +1,8 @@
-"""Who counts on what goes away with the split: monitors of the proxy's port, and nodes that ask peers for their ids.
+"""The consumers of what the split removes: monitors of the proxy's port, and nodes that query their peers' ids.
 
-Metrics leave the proxy's port as soon as the sidecar splits, whatever the proxy is told to ignore (upstream facts). So
-whoever scrapes there must scrape the public port before. Monitors are read as the Prometheus operator does
-(monitoring.coreos.com); ``prometheus.io/*`` annotations as its widespread scrape configuration does.
+Metrics leave the proxy's port as soon as the sidecar splits, regardless of --ignore-paths (upstream facts). Monitors of
+that port must therefore scrape the public port before the cutover. Monitors are parsed as the Prometheus operator does
+(monitoring.coreos.com), ``prometheus.io/*`` annotations as in the common scrape configuration.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from seimigrate.domain.plan.plan import AddPort, AddServicePort, Plan, PortName
 
 @dataclass(frozen=True, slots=True)
 class _Ports:
-    """What a port is called: by number, by the container's name for it and by the Service's."""
+    """A port by its number, its names in containers and its names in the Service."""
 
     number: int
     container: frozenset[str]
     service: frozenset[str]
 
-    def meant(self, endpoint: Object, *, by_service: bool) -> bool:
-        """Tell whether a monitor's endpoint means this port."""
+    def matches(self, endpoint: Object, *, by_service: bool) -> bool:
+        """Return whether a monitor's endpoint refers to this port."""
         names = self.service if by_service else self.container
         target = endpoint.get("targetPort")
         return (
@@ -40,7 +40,7 @@ class _Ports:
 
 
 def findings(observed: NodeObservation, plan: Plan, monitors: Sequence[Object]) -> tuple[Finding, ...]:
-    """Give what is found about a node's consumers."""
+    """Return the findings about a node's consumers."""
     if observed.seinode is None or observed.statefulset is None:
         return ()
     return (*_scraping(observed, plan, monitors), *_peers(observed.seinode))
@@ -56,21 +56,21 @@ def _scraping(observed: NodeObservation, plan: Plan, monitors: Sequence[Object])
                 "scrapes-proxy-also",
                 FindingSeverity.WARNING,
                 about,
-                f"scrapes :{proxy.number}, where no metrics are after the split; {new[0]} scrapes :{public.number}",
-                "take that endpoint out after the cutover",
+                f"scrapes :{proxy.number}, which serves no metrics after the split; {new[0]} scrapes :{public.number}",
+                "remove that endpoint after the cutover",
             )
         else:
             yield Finding(
                 "scrapes-proxy",
                 FindingSeverity.ERROR,
                 about,
-                f"scrapes :{proxy.number}, and nothing scrapes :{public.number}: metrics vanish with the split sidecar",
-                f"let it scrape port {public.number} (/v0/metrics) as well, before the cutover",
+                f"scrapes :{proxy.number}, and nothing scrapes :{public.number}: the split sidecar loses metrics",
+                f"also scrape port {public.number} (/v0/metrics) before the cutover",
             )
     for monitor in monitors:
         if monitor["kind"] == "ScrapeConfig" and any("SDConfigs" in key for key in monitor["spec"]):
-            what = "finds its targets by service discovery, which is not judged"
-            remedy = f"see that it does not scrape :{proxy.number} of nodes"
+            what = "finds its targets by service discovery, which is not evaluated"
+            remedy = f"check that it does not scrape :{proxy.number} of nodes"
             yield Finding("scrape-config-unsupported", FindingSeverity.WARNING, _name(monitor), what, remedy)
 
 
@@ -80,16 +80,16 @@ def _proxy(observed: NodeObservation, plan: Plan) -> _Ports:
     spec = observed.statefulset["spec"]["template"]["spec"]
     ports = [port for container in shapes.containers(spec) for port in container.get("ports") or ()]
     named = {port.get("name", "") for port in ports if port["containerPort"] == number} - {""}
-    there = (observed.service or {}).get("spec", {}).get("ports") or ()
-    served = {p.get("name", "") for p in there if p.get("targetPort", p["port"]) in {number, *named}} - {""}
+    service_ports = (observed.service or {}).get("spec", {}).get("ports") or ()
+    served = {p.get("name", "") for p in service_ports if p.get("targetPort", p["port"]) in {number, *named}} - {""}
     return _Ports(number, frozenset(named), frozenset(served))
 
 
 def _public(plan: Plan) -> _Ports:
-    made = [each for stage in plan.stages for each in stage.transforms]
-    added = [each for each in made if isinstance(each, (AddPort, AddServicePort)) and each.port is PortName.PUBLIC]
-    container = frozenset(each.name for each in added if isinstance(each, AddPort))
-    service = frozenset(each.name for each in added if isinstance(each, AddServicePort))
+    transforms = [do for stage in plan.stages for do in stage.transforms]
+    added = [do for do in transforms if isinstance(do, (AddPort, AddServicePort)) and do.port is PortName.PUBLIC]
+    container = frozenset(do.name for do in added if isinstance(do, AddPort))
+    service = frozenset(do.name for do in added if isinstance(do, AddServicePort))
     return _Ports(plan.parameters.ports.public, container, service)
 
 
@@ -102,22 +102,23 @@ def _monitors(observed: NodeObservation, monitors: Sequence[Object], port: _Port
 def _pod_monitor(observed: NodeObservation, monitor: Object, port: _Ports) -> bool:
     assert observed.statefulset is not None
     spec, template = monitor["spec"], observed.statefulset["spec"]["template"]
-    found = spec.get("podMetricsEndpoints") or ()
-    return _selects(observed, monitor, labels(template)) and any(port.meant(each, by_service=False) for each in found)
+    endpoints = spec.get("podMetricsEndpoints") or ()
+    selected = _selects(observed, monitor, labels(template))
+    return selected and any(port.matches(endpoint, by_service=False) for endpoint in endpoints)
 
 
 def _service_monitor(observed: NodeObservation, monitor: Object, port: _Ports) -> bool:
-    found = monitor["spec"].get("endpoints") or ()
+    endpoints = monitor["spec"].get("endpoints") or ()
     selected = observed.service is not None and _selects(observed, monitor, labels(observed.service))
-    return selected and any(port.meant(each, by_service=True) for each in found)
+    return selected and any(port.matches(endpoint, by_service=True) for endpoint in endpoints)
 
 
 def _selects(observed: NodeObservation, monitor: Object, own: dict[str, str]) -> bool:
     assert observed.seinode is not None
-    where = monitor["spec"].get("namespaceSelector") or {}
-    names = where.get("matchNames") or [monitor["metadata"]["namespace"]]
-    there = bool(where.get("any")) or observed.seinode["metadata"]["namespace"] in names
-    return there and selectors.parse(monitor["spec"].get("selector") or {}).matches(own)
+    scope = monitor["spec"].get("namespaceSelector") or {}
+    names = scope.get("matchNames") or [monitor["metadata"]["namespace"]]
+    in_scope = bool(scope.get("any")) or observed.seinode["metadata"]["namespace"] in names
+    return in_scope and selectors.parse(monitor["spec"].get("selector") or {}).matches(own)
 
 
 def _probe(observed: NodeObservation, monitor: Object, port: _Ports) -> bool:
@@ -127,20 +128,20 @@ def _probe(observed: NodeObservation, monitor: Object, port: _Ports) -> bool:
 
 def _scrape_config(observed: NodeObservation, monitor: Object, port: _Ports) -> bool:
     configs = monitor["spec"].get("staticConfigs") or ()
-    return any(_is_target(observed, target, port) for each in configs for target in each.get("targets") or ())
+    return any(_is_target(observed, target, port) for config in configs for target in config.get("targets") or ())
 
 
 def _is_target(observed: NodeObservation, target: str, port: _Ports) -> bool:
-    """Tell whether a target like ``https://node-0.sei.svc:8443/v0/metrics`` is this port of the node."""
+    """Return whether a target like ``https://node-0.sei.svc:8443/v0/metrics`` is this port of the node."""
     assert observed.seinode is not None
     meta = observed.seinode["metadata"]
     authority = target.partition("://")[2] or target
     host, _, number = authority.partition("/")[0].rpartition(":")
     name, namespace = meta["name"], meta["namespace"]
-    known = {f"{front}{name}.{namespace}" for front in ("", f"{name}-0.")}
-    known |= {f"{each}.svc{end}" for each in known for end in ("", ".cluster.local", ".cluster.local.")}
-    addresses = {each["ip"] for each in (observed.pod or {}).get("status", {}).get("podIPs") or ()}
-    return number == str(port.number) and host.strip("[]") in known | addresses
+    hosts = {f"{prefix}{name}.{namespace}" for prefix in ("", f"{name}-0.")}
+    hosts |= {f"{short}.svc{suffix}" for short in hosts for suffix in ("", ".cluster.local", ".cluster.local.")}
+    addresses = {ip["ip"] for ip in (observed.pod or {}).get("status", {}).get("podIPs") or ()}
+    return number == str(port.number) and host.strip("[]") in hosts | addresses
 
 
 _SCRAPES: dict[str, Any] = {
@@ -152,15 +153,15 @@ _SCRAPES: dict[str, Any] = {
 
 
 def _annotated(observed: NodeObservation, port: _Ports, public: _Ports) -> Iterator[str]:
-    """Give who is scraped by its annotations; without a port every port that is declared is, the public one too."""
+    """Yield the objects whose annotations request a scrape; without a port, all declared ports are scraped."""
     assert observed.statefulset is not None
     meta = observed.statefulset["metadata"]
     template = observed.statefulset["spec"]["template"].get("metadata", {})
-    for kind, found in (("Pod", template), ("Service", (observed.service or {}).get("metadata", {}))):
-        marks = found.get("annotations") or {}
-        if marks.get("prometheus.io/scrape") != "true":
+    for kind, metadata in (("Pod", template), ("Service", (observed.service or {}).get("metadata", {}))):
+        annotations = metadata.get("annotations") or {}
+        if annotations.get("prometheus.io/scrape") != "true":
             continue
-        number = marks.get("prometheus.io/port")
+        number = annotations.get("prometheus.io/port")
         if number == str(port.number) or (number is None and port is public):
             name = f"{meta['name']}-0" if kind == "Pod" else meta["name"]
             yield f"{kind} {meta['namespace']}/{name} (prometheus.io annotations)"
@@ -171,13 +172,13 @@ def _name(obj: Object) -> str:
 
 
 def _peers(seinode: Object) -> Iterator[Finding]:
-    if any("label" in each for each in seinode.get("spec", {}).get("peers") or ()):
+    if any("label" in peer for peer in seinode.get("spec", {}).get("peers") or ()):
         meta = seinode["metadata"]
         yield Finding(
             "peer-discovery-through-proxy",
             FindingSeverity.WARNING,
             f"SeiNode {meta['namespace']}/{meta['name']}",
-            "finds its peers by label, and so asks their :8443 for /v0/node-id, which has no place in the split",
-            "see that your sidecar and controller still serve it, or name static peers",
+            "finds its peers by label and queries their :8443/v0/node-id, which the split does not cover",
+            "check that your sidecar and controller still serve it, or configure static peers",
             field="spec.peers",
         )

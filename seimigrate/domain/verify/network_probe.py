@@ -1,6 +1,6 @@
-"""A probe: a pod that tries connections to nodes from a namespace, and what that says about the network.
+"""The network probe: a pod that tests connections from a namespace to nodes, and the findings of the results.
 
-It runs bash alone, in the image that the nodes' seid runs in, which is on the Kubernetes nodes already.
+The probe needs bash only and runs in seid's image by default, which the Kubernetes nodes have already pulled.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from seimigrate.domain.verify.network.reachability import Endpoint, Network
 
 LABELS = {"app.kubernetes.io/name": "seimigrate-probe"}
 MAX_TARGETS = 400
-"""Targets of one probe: its answers must fit into a termination message, of which the kubelet keeps 4096 bytes."""
+"""Targets per probe: the results must fit into a termination message, of which the kubelet keeps 4096 bytes."""
 OPEN, SHUT, REFUSED = "o", "s", "r"
-"""Connected; no answer in time; refused, by the pod or by a network that rejects instead of dropping."""
+"""Results: connected; timed out; refused, by the pod or by a network that rejects instead of dropping."""
 
 _SCRIPT = f"""\
 try() {{
@@ -42,12 +42,12 @@ class Target:
 
     @property
     def where(self) -> str:
-        """Give the address and port as the script takes them."""
+        """Return the address and port in the format of the script."""
         return f"{self.pod.addresses[0]}/{self.port}"
 
 
 def pod(namespace: str, name: str, image: str, targets: Sequence[Target]) -> Object:
-    """Give the probe's pod: no account, no root, nothing to write on, an end of its own."""
+    """Return the probe's pod: without token and root, with a read-only file system and a deadline."""
     security = {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -74,43 +74,44 @@ def pod(namespace: str, name: str, image: str, targets: Sequence[Target]) -> Obj
 
 
 def is_finished(body: Object) -> bool:
-    """Tell whether a probe's pod has ended."""
+    """Return whether a probe's pod has finished."""
     return body.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
 def parse_results(body: Object, targets: Sequence[Target]) -> dict[Target, str]:
-    """Read what an ended probe found out; targets of which it says nothing are left out."""
+    """Parse the results of a finished probe; targets without a result are omitted."""
     statuses = body.get("status", {}).get("containerStatuses") or ()
-    text = "".join(each.get("state", {}).get("terminated", {}).get("message") or "" for each in statuses)
-    told = {line[:-1]: line[-1] for line in text.split() if line[-1] in (OPEN, SHUT, REFUSED)}
-    return {target: told[str(number)] for number, target in enumerate(targets) if str(number) in told}
+    text = "".join(status.get("state", {}).get("terminated", {}).get("message") or "" for status in statuses)
+    results = {line[:-1]: line[-1] for line in text.split() if line[-1] in (OPEN, SHUT, REFUSED)}
+    return {target: results[str(number)] for number, target in enumerate(targets) if str(number) in results}
 
 
-def findings(network: Network, probe: Endpoint, found: dict[Target, str]) -> Iterator[Finding]:
-    """Compare what got through with what the policies say."""
-    through: dict[tuple[str, int], list[str]] = {}
-    for target, answer in found.items():
+def findings(network: Network, probe: Endpoint, results: dict[Target, str]) -> Iterator[Finding]:
+    """Yield the differences between the test results and the policies."""
+    unexpected: dict[tuple[str, int], list[str]] = {}
+    for target, result in results.items():
         allowed = network.allows(probe, target.pod, target.port)
-        if answer == OPEN and not allowed:
-            through.setdefault(("open", target.port), []).append(str(target.pod))
-        elif answer == SHUT and allowed:
-            through.setdefault(("shut", target.port), []).append(str(target.pod))
+        if result == OPEN and not allowed:
+            unexpected.setdefault(("open", target.port), []).append(str(target.pod))
+        elif result == SHUT and allowed:
+            unexpected.setdefault(("shut", target.port), []).append(str(target.pod))
     about = f"Namespace {probe.namespace}"
-    for (way, port), pods in sorted(through.items()):
+    for (state, port), pods in sorted(unexpected.items()):
         names = _few(pods)
-        if way == "open":
-            what = f"a pod there got through to :{port} of {names}, which NetworkPolicies forbid"
-            remedy = "see whether the cluster's network enforces NetworkPolicies at all"
+        if state == "open":
+            what = f"a pod in it can connect to :{port} of {names}, which NetworkPolicies forbid"
+            remedy = "check that the cluster's network enforces NetworkPolicies"
             yield Finding("policy-not-enforced", FindingSeverity.ERROR, about, what, remedy)
         else:
-            what = f"a pod there did not get through to :{port} of {names}, which NetworkPolicies allow"
-            yield Finding("blocked-by-other", FindingSeverity.WARNING, about, what, "find out what else is in the way")
+            what = f"a pod in it cannot connect to :{port} of {names}, which NetworkPolicies allow"
+            remedy = "find out what else blocks the connection"
+            yield Finding("blocked-by-other", FindingSeverity.WARNING, about, what, remedy)
 
 
-def probe_failed(namespace: str, why: str) -> Finding:
-    """Say that a probe came to nothing."""
-    what = f"the probe there found nothing out: {why}"
-    remedy = "name an image with bash and timeout that the namespace may run: --probe-image IMAGE"
+def probe_failed(namespace: str, reason: str) -> Finding:
+    """Return the finding that a probe had no result."""
+    what = f"the probe failed: {reason}"
+    remedy = "use an image with bash and timeout that the namespace may run: --probe-image IMAGE"
     return Finding("probe-failed", FindingSeverity.UNKNOWN, f"Namespace {namespace}", what, remedy)
 
 

@@ -1,4 +1,4 @@
-"""What a node looks like to whoever asks whether it is closed: shapes, leftovers of older attempts, holds."""
+"""Findings about a node's objects: shapes, holds, and leftovers of earlier attempts."""
 
 from __future__ import annotations
 
@@ -14,57 +14,58 @@ from seimigrate.domain.plan.plan import Parameters
 
 
 def findings(observed: NodeObservation, parameters: Parameters, *, in_progress: bool, now: float) -> Iterator[Finding]:
-    """Give what is found on a node; ``moving`` tells that its record is open, so that traces of ours belong there."""
+    """Yield the findings of a node; ``in_progress`` means an unfinished record, so seimigrate's marks are expected."""
     assert observed.seinode is not None
     meta = observed.seinode["metadata"]
     about = f"SeiNode {meta['namespace']}/{meta['name']}"
     if observed.statefulset is None:
-        remedy = "let the controller create it"
-        yield Finding("no-statefulset", FindingSeverity.UNKNOWN, about, "has no StatefulSet to look at", remedy)
+        remedy = "wait for the controller to create it"
+        yield Finding("no-statefulset", FindingSeverity.UNKNOWN, about, "has no StatefulSet", remedy)
         return
     try:
-        wiring = shapes.read(observed.statefulset["spec"]["template"]["spec"], parameters)
-        yield from _template(about, wiring)
-        yield from _pod(observed, about, wiring, parameters)
-        yield from _service(observed, wiring)
+        layout = shapes.read(observed.statefulset["spec"]["template"]["spec"], parameters)
+        yield from _template(about, layout)
+        yield from _pod(observed, about, layout, parameters)
+        yield from _service(observed, layout)
     except shapes.NotASeiNodePod as error:
         remedy = "check the container names in the plan's parameters"
         yield Finding("unexpected-shape", FindingSeverity.UNKNOWN, about, str(error), remedy)
     for obj in (observed.statefulset, observed.service):
         if obj is not None:
-            yield from _traces(obj, in_progress=in_progress, now=now)
+            yield from _marks(obj, in_progress=in_progress, now=now)
     if not in_progress and FENCE_ANNOTATION in ((observed.pod or {}).get("metadata", {}).get("annotations") or {}):
-        what = "carries the fence of a run that lost its lock"
-        remedy = "it does no harm, and goes with the pod"
+        what = "has the fence annotation of a run that lost its lock"
+        remedy = "no action is required: the annotation is harmless and is removed with the pod"
         yield Finding(
             "leftover-fence", FindingSeverity.WARNING, f"Pod {meta['namespace']}/{meta['name']}-0", what, remedy
         )
 
 
-def _template(about: str, wiring: ListenerLayout) -> Iterator[Finding]:
-    if wiring.shape is not Shape.ENFORCED:
-        who = f"{', '.join(sorted(wiring.ignored))} through :{wiring.proxy_port}, by anybody" if wiring.ignored else ""
+def _template(about: str, layout: ListenerLayout) -> Iterator[Finding]:
+    if layout.shape is not Shape.ENFORCED:
+        paths = ", ".join(sorted(layout.ignored))
+        who = f"any client can read {paths} through :{layout.proxy_port}" if paths else ""
         yield Finding(
             "not-enforced",
             FindingSeverity.ERROR,
             about,
-            f"its template's shape is {wiring.shape}, not enforced",
-            "cut it over: seimigrate plan, then seimigrate apply",
+            f"the template's shape is {layout.shape}, expected enforced",
+            "cut the node over: seimigrate plan, then seimigrate apply",
             admits=who,
         )
-    elif not wiring.splits:
+    elif not layout.splits:
         yield Finding(
             "sidecar-not-accepted",
             FindingSeverity.UNKNOWN,
             about,
-            f"whether its sidecar {wiring.image} splits its listeners is not known: the plan does not list it",
-            "list it: --set sidecars.supported=[...]",
+            f"cannot determine whether sidecar {layout.image} splits its listeners: the plan does not list it",
+            "list the image: --set sidecars.supported=[...]",
         )
 
 
 def _pod(observed: NodeObservation, about: str, template: ListenerLayout, parameters: Parameters) -> Iterator[Finding]:
     if observed.pod is None:
-        yield Finding("no-pod", FindingSeverity.WARNING, about, "has no pod now", "look again when it runs")
+        yield Finding("no-pod", FindingSeverity.WARNING, about, "has no pod", "retry when the pod runs")
         return
     shape = shapes.read(observed.pod["spec"], parameters).shape
     if shape is not template.shape:
@@ -72,25 +73,25 @@ def _pod(observed: NodeObservation, about: str, template: ListenerLayout, parame
             "pod-outdated",
             FindingSeverity.ERROR if Shape.ENFORCED in (shape, template.shape) else FindingSeverity.WARNING,
             about,
-            f"its pod's shape is {shape}, its template's {template.shape}",
-            "seimigrate status shows whether it is on its way; seimigrate apply goes on",
+            f"the pod's shape is {shape}, the template's shape is {template.shape}",
+            "check whether the node is in progress: seimigrate status; to continue: seimigrate apply",
         )
 
 
-def _service(observed: NodeObservation, wiring: ListenerLayout) -> Iterator[Finding]:
+def _service(observed: NodeObservation, layout: ListenerLayout) -> Iterator[Finding]:
     ports = (observed.service or {}).get("spec", {}).get("ports") or ()
     meta = (observed.service or {}).get("metadata", {})
-    if wiring.shape is Shape.SHARED and any(port["port"] == wiring.plan_port for port in ports):
+    if layout.shape is Shape.SHARED and any(port["port"] == layout.plan_port for port in ports):
         yield Finding(
             "leftover-port",
             FindingSeverity.WARNING,
             f"Service {meta['namespace']}/{meta['name']}",
-            f"has port {wiring.plan_port}, where nobody answers: its template does not have it",
-            f"seimigrate rollback --node {meta['namespace']}/{meta['name']}, or take the port out",
+            f"has port {layout.plan_port}, which the template does not have",
+            f"seimigrate rollback --node {meta['namespace']}/{meta['name']}, or remove the port",
         )
 
 
-def _traces(obj: Object, *, in_progress: bool, now: float) -> Iterator[Finding]:
+def _marks(obj: Object, *, in_progress: bool, now: float) -> Iterator[Finding]:
     meta = obj["metadata"]
     about = f"{obj['kind']} {meta['namespace']}/{meta['name']}"
     node = f"--node {meta['namespace']}/{meta['name']}"
@@ -98,24 +99,21 @@ def _traces(obj: Object, *, in_progress: bool, now: float) -> Iterator[Finding]:
     if token is not None:
         age = _age(obj, now)
         since = f" for {_duration(age)}" if age is not None else ""
-        what = f"is held by run {token}{since}: its controller may not change it"
-        yield Finding(
-            "held", FindingSeverity.WARNING, about, what, f"seimigrate apply {node} hands it back, or rollback"
-        )
+        what = f"is held by run {token}{since}: the controller cannot change it"
+        remedy = f"release it: seimigrate apply {node}, or seimigrate rollback {node}"
+        yield Finding("held", FindingSeverity.WARNING, about, what, remedy)
         return
     if observation.is_frozen(obj):
         remedy = f"kubectl -n {meta['namespace']} label {obj['kind'].lower()} {meta['name']} seimigrate.sei.io/freeze-"
-        yield Finding(
-            "leftover-freeze", FindingSeverity.WARNING, about, "has the freeze label, and is not held", remedy
-        )
+        yield Finding("leftover-freeze", FindingSeverity.WARNING, about, "has the freeze label but is not held", remedy)
     if not in_progress and any(entry.get("manager") == MANAGER for entry in meta.get("managedFields") or ()):
-        what = "has fields that seimigrate owns, and so nobody else would ever remove"
-        remedy = f"seimigrate apply {node} hands them over, or seimigrate rollback {node} takes them back"
+        what = "has fields owned by seimigrate, which no other client removes"
+        remedy = f"hand them over: seimigrate apply {node}; or revert them: seimigrate rollback {node}"
         yield Finding("leftover-fields", FindingSeverity.WARNING, about, what, remedy, field="metadata.managedFields")
 
 
 def _age(obj: Object, now: float) -> float | None:
-    """Give the seconds since the hold label was last written, as managedFields tell."""
+    """Return the seconds since the hold label was last written, from managedFields; ``None`` if unknown."""
     for entry in obj["metadata"].get("managedFields") or ():
         written = entry.get("fieldsV1", {}).get("f:metadata", {}).get("f:labels", {})
         if entry.get("manager") == MANAGER and f"f:{HOLD_LABEL}" in written and entry.get("time"):

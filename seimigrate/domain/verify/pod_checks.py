@@ -1,4 +1,4 @@
-"""What a node's pod must answer when it is asked by port-forward, and what it means if it does not."""
+"""The expected replies of a node's pod by port-forward, and the findings about other replies."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from seimigrate.domain.node.observation import PodReply
 from seimigrate.domain.plan.plan import Parameters
 
 FORGED = (("X-Remote-User", "system:admin"), ("X-Remote-Groups", "system:masters"))
-"""The identity that a stranger would claim; kube-rbac-proxy sets these headers itself for the sidecar."""
+"""A forged identity, as an attacker would send it; kube-rbac-proxy sets these headers itself for the sidecar."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One request, and the statuses that are right."""
+    """One request and its expected statuses."""
 
     name: str
     port: int
@@ -27,12 +27,12 @@ class Check:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Give the request's headers."""
+        """Return the request's headers."""
         return dict(FORGED) if self.forged else {}
 
 
 def checks(parameters: Parameters) -> Iterator[Check]:
-    """Give what to ask: the health paths without a token and with a forged identity, tasks, and the public port."""
+    """Yield the checks: health paths and tasks with a forged identity, tasks with a token, and the public port."""
     proxy, public = parameters.ports.proxy, parameters.ports.public
     for path in parameters.health_paths:
         yield Check("anonymous", proxy, path, (401, 403), forged=True)
@@ -42,36 +42,35 @@ def checks(parameters: Parameters) -> Iterator[Check]:
         yield Check("anonymous", public, path, (200,))
 
 
-def findings(pod: Object, answers: Mapping[Check, PodReply]) -> Iterator[Finding]:
-    """Give what the answers show; no answer is no verdict."""
+def findings(pod: Object, replies: Mapping[Check, PodReply]) -> Iterator[Finding]:
+    """Yield the findings of the replies; a missing reply is inconclusive."""
     about = f"Pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
-    passed = [
+    admitted = [
         check
-        for check, reply in answers.items()
+        for check, reply in replies.items()
         if check.forged and reply.status not in (None, *check.expected_statuses)
     ]
-    if passed:
-        paths = ", ".join(check.path for check in passed)
-        what = f"answers requests without a token that claim an identity in X-Remote-User: {paths}"
-        who = "everybody who reaches the port gets through to the sidecar, as whoever he says he is"
+    if admitted:
+        paths = ", ".join(check.path for check in admitted)
+        what = f"accepts requests without a token that claim an identity in X-Remote-User: {paths}"
+        who = "any client that reaches the port can reach the sidecar under any identity"
         remedy = "cut the node over: seimigrate apply"
-        yield Finding("anonymous-access", FindingSeverity.ERROR, about, what, remedy, f":{passed[0].port}", who)
-    for port in sorted({check.port for check in answers}):
-        silent = [reply for check, reply in answers.items() if check.port == port and reply.status is None]
+        yield Finding("anonymous-access", FindingSeverity.ERROR, about, what, remedy, f":{admitted[0].port}", who)
+    for port in sorted({check.port for check in replies}):
+        silent = [reply for check, reply in replies.items() if check.port == port and reply.status is None]
         if silent:
-            remedy = "look whether the container runs, and ask again"
+            remedy = "check that the container is running, then retry"
             yield Finding("no-response", FindingSeverity.UNKNOWN, about, silent[0].reason, remedy, f":{port}")
-    for check, reply in answers.items():
+    for check, reply in replies.items():
         if not check.forged and reply.status not in (None, *check.expected_statuses):
-            yield _wrong(about, check, reply)
+            yield _unexpected(about, check, reply)
 
 
-def _wrong(about: str, check: Check, reply: PodReply) -> Finding:
-    what = (
-        f"answers {reply.status} to an {check.name} request instead of {' or '.join(map(str, check.expected_statuses))}"
-    )
+def _unexpected(about: str, check: Check, reply: PodReply) -> Finding:
+    expected = " or ".join(map(str, check.expected_statuses))
+    what = f"returned {reply.status} to an {check.name} request, expected {expected}"
     if check.authorised:
-        remedy = "see that --service-account may get and create seinodetasks.sei.io"
+        remedy = "check that --service-account may get and create seinodetasks.sei.io"
     else:
-        remedy = "see that the sidecar splits, and is ready: seimigrate status"
+        remedy = "check that the sidecar splits its listeners and is ready: seimigrate status"
     return Finding("unexpected-response", FindingSeverity.ERROR, about, what, remedy, f":{check.port}{check.path}")

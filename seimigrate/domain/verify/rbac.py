@@ -1,7 +1,7 @@
-"""Who may create ``seinodetasks``, and so is let through by the proxy, as RBAC says.
+"""The subjects that RBAC allows to create ``seinodetasks``, which the proxy therefore admits.
 
-kube-rbac-proxy asks for the verb of the HTTP method on ``seinodetasks`` in group ``sei.io``, with the node's name and
-namespace (upstream facts). Rules are read as the RBAC authorizer does, aggregated ones by what they are made of.
+kube-rbac-proxy reviews the verb of the HTTP method on ``seinodetasks`` in group ``sei.io``, with the node's name and
+namespace (upstream facts). Rules are evaluated as by the RBAC authorizer, aggregated roles by their source roles.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from seimigrate.domain.node.observation import labels
 
 OURS = tuple(f"system:serviceaccount:{SYSTEM_NAMESPACE}:{name}" for name in ("seimigrate", "seimigrate-guard"))
 ADMINISTRATORS = "group:system:masters"
-"""Whoever is in this group may do everything, whatever RBAC says."""
-_EVERYBODY = ("group:system:authenticated", "group:system:unauthenticated", "user:system:anonymous")
+"""Members of this group have all permissions, regardless of RBAC."""
+_ANY_USER = ("group:system:authenticated", "group:system:unauthenticated", "user:system:anonymous")
 _ACCOUNTS = "group:system:serviceaccounts"
 
 
@@ -33,7 +33,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class _Grant:
-    """What a role gives: everything at all, or on some nodes (empty: any); ``through`` says by what it was made of."""
+    """A role's grant: all permissions, or tasks on ``nodes`` (empty: any); ``via`` names an aggregated source role."""
 
     everything: bool
     nodes: tuple[str, ...]
@@ -41,78 +41,83 @@ class _Grant:
 
 
 def findings(rules: Rules, nodes: Iterable[tuple[str, str]], expected: Iterable[str]) -> Iterator[Finding]:
-    """Give those who may create tasks for one of the nodes (namespace and name) and are not expected to."""
-    known = {ADMINISTRATORS, *OURS, *expected}
-    there: dict[str, list[str]] = {}
+    """Yield the unexpected subjects that may create tasks for one of the nodes (namespace and name)."""
+    accepted = {ADMINISTRATORS, *OURS, *expected}
+    names_by_namespace: dict[str, list[str]] = {}
     for namespace, name in nodes:
-        there.setdefault(namespace, []).append(name)
-    wide = {role["metadata"]["name"]: role for role in rules.cluster_roles}
-    near = {(role["metadata"]["namespace"], role["metadata"]["name"]): role for role in rules.roles}
+        names_by_namespace.setdefault(namespace, []).append(name)
+    cluster_roles = {role["metadata"]["name"]: role for role in rules.cluster_roles}
+    roles = {(role["metadata"]["namespace"], role["metadata"]["name"]): role for role in rules.roles}
     for binding in (*rules.cluster_bindings, *rules.bindings):
         namespace = binding["metadata"].get("namespace", "")
-        if namespace and namespace not in there:
+        if namespace and namespace not in names_by_namespace:
             continue
         reference = binding["roleRef"]
         role = (
-            wide.get(reference["name"])
+            cluster_roles.get(reference["name"])
             if reference["kind"] == "ClusterRole"
-            else near.get((namespace, reference["name"]))
+            else roles.get((namespace, reference["name"]))
         )
-        leave = _grant_of(role, wide) if role is not None else None
-        names = there.get(namespace, []) if namespace else [name for each in there.values() for name in each]
-        if leave is None or (leave.nodes and not set(leave.nodes) & set(names)):
+        grant = _grant_of(role, cluster_roles) if role is not None else None
+        names = (
+            names_by_namespace.get(namespace, [])
+            if namespace
+            else [name for names in names_by_namespace.values() for name in names]
+        )
+        if grant is None or (grant.nodes and not set(grant.nodes) & set(names)):
             continue
         for subject in binding.get("subjects") or ():
-            who = _who(subject, namespace)
-            if who not in known:
-                yield _finding(binding, reference, leave, who, namespace)
+            name = _subject_name(subject, namespace)
+            if name not in accepted:
+                yield _finding(binding, reference, grant, name, namespace)
 
 
-def _finding(binding: Object, reference: Mapping[str, str], leave: _Grant, who: str, namespace: str) -> Finding:
+def _finding(binding: Object, reference: Mapping[str, str], grant: _Grant, subject: str, namespace: str) -> Finding:
     about = f"{binding['kind']} {f'{namespace}/' if namespace else ''}{binding['metadata']['name']}"
-    which = f"nodes {', '.join(leave.nodes)}" if leave.nodes else "any node"
-    what = f"lets {who} create tasks on {which}{f' of namespace {namespace}' if namespace else ''}"
-    where = f"roleRef {reference['kind']} {reference['name']}{leave.via}"
-    if who in _EVERYBODY or who == _ACCOUNTS or who.startswith(f"{_ACCOUNTS}:"):
+    scope = f"nodes {', '.join(grant.nodes)}" if grant.nodes else "any node"
+    what = f"allows {subject} to create tasks on {scope}{f' of namespace {namespace}' if namespace else ''}"
+    field = f"roleRef {reference['kind']} {reference['name']}{grant.via}"
+    if subject in _ANY_USER or subject == _ACCOUNTS or subject.startswith(f"{_ACCOUNTS}:"):
         code, severity = "tasks-creatable-by-anyone", FindingSeverity.ERROR
-    elif leave.everything:
+    elif grant.everything:
         code, severity = "tasks-administrator", FindingSeverity.WARNING
     else:
         code, severity = "tasks-unexpected", FindingSeverity.ERROR
-    remedy = "take it away, or expect it: --set access.accounts=[...]"
-    return Finding(code, severity, about, what, remedy, field=where)
+    remedy = "remove the permission, or permit the account: --set access.accounts=[...]"
+    return Finding(code, severity, about, what, remedy, field=field)
 
 
-def _who(subject: Mapping[str, str], namespace: str) -> str:
+def _subject_name(subject: Mapping[str, str], namespace: str) -> str:
     kind, name = subject["kind"], subject["name"]
     if kind == "ServiceAccount":
         return f"system:serviceaccount:{subject.get('namespace', namespace)}:{name}"
     return name if name.startswith("system:serviceaccount:") else f"{kind.lower()}:{name}"
 
 
-def _grant_of(role: Object, wide: Mapping[str, Object]) -> _Grant | None:
-    """Give what a role lets one do with tasks, ``None`` if nothing."""
+def _grant_of(role: Object, cluster_roles: Mapping[str, Object]) -> _Grant | None:
+    """Return a role's grant on tasks, ``None`` without one."""
     own = _by_rules(role.get("rules") or (), "")
-    chosen = [selectors.parse(each) for each in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ()]
-    for other in wide.values():
-        if other is not role and any(each.matches(labels(other)) for each in chosen):
-            part = _by_rules(other.get("rules") or (), f", into which {other['metadata']['name']} is aggregated")
-            if part is not None:
-                return part
+    rule = role.get("aggregationRule") or {}
+    aggregated = [selectors.parse(selector) for selector in rule.get("clusterRoleSelectors") or ()]
+    for other in cluster_roles.values():
+        if other is not role and any(selector.matches(labels(other)) for selector in aggregated):
+            grant = _by_rules(other.get("rules") or (), f", which aggregates {other['metadata']['name']}")
+            if grant is not None:
+                return grant
     return own
 
 
-def _by_rules(rules: Iterable[Mapping[str, Sequence[str]]], through: str) -> _Grant | None:
-    found = [rule for rule in rules if _has(rule, "verbs", "create") and _has(rule, "apiGroups", "sei.io")]
-    found = [rule for rule in found if _has(rule, "resources", "seinodetasks")]
-    if not found:
+def _by_rules(rules: Iterable[Mapping[str, Sequence[str]]], via: str) -> _Grant | None:
+    matching = [rule for rule in rules if _has(rule, "verbs", "create") and _has(rule, "apiGroups", "sei.io")]
+    matching = [rule for rule in matching if _has(rule, "resources", "seinodetasks")]
+    if not matching:
         return None
-    everything = any(all("*" in rule.get(key, ()) for key in ("verbs", "apiGroups", "resources")) for rule in found)
-    limited = all(rule.get("resourceNames") for rule in found)
-    nodes = sorted({name for rule in found for name in rule.get("resourceNames") or ()}) if limited else []
-    return _Grant(everything, tuple(nodes), through)
+    everything = any(all("*" in rule.get(key, ()) for key in ("verbs", "apiGroups", "resources")) for rule in matching)
+    limited = all(rule.get("resourceNames") for rule in matching)
+    nodes = sorted({name for rule in matching for name in rule.get("resourceNames") or ()}) if limited else []
+    return _Grant(everything, tuple(nodes), via)
 
 
 def _has(rule: Mapping[str, Sequence[str]], key: str, wanted: str) -> bool:
-    there = rule.get(key) or ()
-    return wanted in there or "*" in there
+    values = rule.get(key) or ()
+    return wanted in values or "*" in values

@@ -1,1 +1,1 @@
-"""How a fleet moves: order, waves, budgets, the brake."""
+"""Tests of the decisions about a fleet: order, waves, budgets, run control."""

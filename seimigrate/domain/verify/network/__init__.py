@@ -1,4 +1,4 @@
-"""NetworkPolicies by meaning: who may reach which port of a pod, and whether that is who should.
+"""Evaluation of NetworkPolicies: which peers can reach which port of a pod, and whether they should.
 
-``policies`` reads them, ``reach`` says what they let through, ``judging`` compares that with what must be.
+``policies`` parses them, ``reachability`` computes what they admit, ``evaluate`` compares that with the plan.
 """

@@ -1,4 +1,4 @@
-"""What a judgement stands on: the cluster's policies and pods, who the controllers are, and who is permitted."""
+"""The input of a policy evaluation: the cluster's policies and pods, the controllers, and the permitted peers."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from seimigrate.domain.verify.network.policies import Peer
 from seimigrate.domain.verify.network.reachability import NAME_LABEL, Endpoint, Network, Port, declared_ports, endpoint
 
 P2P = 26656
-"""seid's port for its peers, where a pod declares none named p2p."""
+"""seid's p2p port, if a pod declares no port named p2p."""
 
 
 @dataclass(frozen=True, slots=True)
 class Controller:
-    """A controller's Deployment: its pods as a peer, and one of them as it would be."""
+    """A controller's Deployment: its pods as a peer, and a pod modelled from its template."""
 
     name: str
     peer: Peer
     body: Mapping[str, Any]
-    """The peer as a NetworkPolicy has it."""
+    """The peer in the format of a NetworkPolicy."""
     model: Endpoint
 
 
 @dataclass(frozen=True)
 class NetworkInventory:
-    """Everything that a node is judged on; ``beyond`` says what else decides there and is not judged."""
+    """The input of a policy evaluation; ``unsupported_policies`` are findings about policies of other kinds."""
 
     network: Network
     controllers: tuple[Controller, ...]
@@ -42,7 +42,7 @@ class NetworkInventory:
 
 @dataclass(frozen=True, slots=True)
 class ProtectedPort:
-    """A port that not everybody may reach, and who may."""
+    """A port with restricted access, and the permitted peers."""
 
     name: str
     port: int
@@ -51,31 +51,31 @@ class ProtectedPort:
 
 @dataclass(frozen=True, slots=True)
 class NodePorts:
-    """A node's ports: those with a guard, and those that stay as they are."""
+    """A node's ports: protected ports and unrestricted ones."""
 
     protected: tuple[ProtectedPort, ...]
     others: tuple[Port, ...]
 
     @property
     def p2p(self) -> int:
-        """Give the port at which other nodes call."""
+        """Return the p2p port."""
         return next((port.number for port in self.others if port.name == "p2p"), P2P)
 
 
 def build_inventory(
     namespaces: Iterable[Object],
-    found: Iterable[Object],
+    network_policies: Iterable[Object],
     pods: Iterable[Object],
     deployments: Iterable[Object],
     unsupported: Sequence[Finding] = (),
 ) -> NetworkInventory:
-    """Make the ground of objects as the API gives them; ``deployments`` are the controllers'.
+    """Return the inventory of objects from the API; ``deployments`` are the controllers'.
 
-    Pods that have ended are left out: nothing comes from them and nobody can reach them.
+    Finished pods are excluded, because they neither send nor receive traffic.
     """
     labels = {o["metadata"]["name"]: {NAME_LABEL: o["metadata"]["name"]} | _labels(o) for o in namespaces}
-    alive = (pod for pod in pods if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"))
-    network = Network(labels, map(policies.read, found), map(endpoint, alive))
+    running = (pod for pod in pods if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"))
+    network = Network(labels, map(policies.read, network_policies), map(endpoint, running))
     return NetworkInventory(network, tuple(map(_controller, deployments)), tuple(unsupported))
 
 
@@ -95,36 +95,36 @@ def _controller(deployment: Object) -> Controller:
 
 
 def peers(given: Iterable[Any], namespace: str) -> tuple[Peer, ...]:
-    """Give the plan's peers; one without namespaceSelector means the pods of the nodes' namespace."""
-    found = (policies.read_peer(each.model_dump(by_alias=True, exclude_none=True)) for each in given)
+    """Return the plan's peers; a peer without namespaceSelector selects pods of the nodes' namespace."""
+    parsed = (policies.read_peer(peer.model_dump(by_alias=True, exclude_none=True)) for peer in given)
     own = Selector(((NAME_LABEL, Values(frozenset({namespace}))),))
-    return tuple(p if p.block or p.namespaces else Peer(own, p.pods or selectors.EVERYTHING) for p in found)
+    return tuple(p if p.block or p.namespaces else Peer(own, p.pods or selectors.EVERYTHING) for p in parsed)
 
 
 def node_ports(spec: Object, namespace: str, parameters: Parameters, inventory: NetworkInventory) -> NodePorts:
-    """Give the doors of a node whose pod has this spec."""
+    """Return the ports of a node whose pod has this spec."""
     try:
         sidecar = shapes.read(spec, parameters).sidecar_port
     except shapes.NotASeiNodePod:
         sidecar = shapes.DEFAULT_SIDECAR_PORT
     access: Access = parameters.access
-    controllers = tuple(each.peer for each in inventory.controllers)
-    guarded = (
+    controllers = tuple(controller.peer for controller in inventory.controllers)
+    protected = (
         ProtectedPort("proxy", parameters.ports.proxy, (*controllers, *peers(access.clients, namespace))),
         ProtectedPort("public", parameters.ports.public, (*controllers, *peers(access.monitoring, namespace))),
         ProtectedPort("sidecar", sidecar, ()),
     )
-    taken = {door.port for door in guarded}
-    return NodePorts(guarded, tuple(port for port in declared_ports(spec) if port.number not in taken))
+    numbers = {port.port for port in protected}
+    return NodePorts(protected, tuple(port for port in declared_ports(spec) if port.number not in numbers))
 
 
 def unsupported_kind(kind: str, names: Sequence[str]) -> Finding:
-    """Say that objects of a kind decide, too, what gets through, and are not judged."""
+    """Return the finding that objects of a kind affect access and are not evaluated."""
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return Finding(
         "policy-kind-unsupported",
         FindingSeverity.UNKNOWN,
         f"{kind} {shown}",
-        "has a say in who reaches the nodes, and is not judged",
-        f"look at it yourself: kubectl get {kind} -A; plan and apply go on with --accept-unknown-policies",
+        "affects access to the nodes and is not evaluated",
+        f"review it: kubectl get {kind} -A; to proceed: --accept-unknown-policies",
     )

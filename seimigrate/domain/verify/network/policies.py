@@ -1,4 +1,4 @@
-"""NetworkPolicies as values, with the defaults that the API gives to what is left out (networking.k8s.io/v1)."""
+"""NetworkPolicies as values, with the API's defaults for missing fields (networking.k8s.io/v1)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from seimigrate.domain.verify.network.ip_ranges import IpBlock
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One entry of ``from`` or ``to``: a block of addresses, or pods by their namespace's labels and their own.
+    """One entry of ``from`` or ``to``: an address block, or pods by their labels and their namespace's labels.
 
-    Without ``namespaces`` the pods of the policy's own namespace are meant; without ``pods`` all of the namespaces'.
-    An entry that says nothing selects nothing (the API server refuses it).
+    Without ``namespaces`` it selects pods of the policy's own namespace, without ``pods`` all pods of the namespaces.
+    An empty entry selects nothing (the API server rejects it).
     """
 
     namespaces: Selector | None = None
@@ -26,7 +26,7 @@ class Peer:
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether it says nothing."""
+        """Return whether the entry is empty."""
         return self.namespaces is None and self.pods is None and self.block is None
 
 
@@ -41,7 +41,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Lets the peers through to the ports; no peers means everybody, no ports means all of them."""
+    """A rule that admits peers to ports; no peers means any peer, no ports means all ports."""
 
     peers: tuple[Peer, ...] = ()
     ports: tuple[Ports, ...] = ()
@@ -49,7 +49,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A NetworkPolicy; ``ingress`` or ``egress`` is ``None`` where it does not isolate that way."""
+    """A NetworkPolicy; ``ingress`` or ``egress`` is ``None`` if it does not isolate that direction."""
 
     namespace: str
     name: str
@@ -58,15 +58,15 @@ class Policy:
     egress: tuple[Rule, ...] | None
 
     def __str__(self) -> str:
-        """Give ``namespace/name``."""
+        """Return ``namespace/name``."""
         return f"{self.namespace}/{self.name}"
 
 
 def read(body: Object) -> Policy:
-    """Read a NetworkPolicy.
+    """Parse a NetworkPolicy.
 
-    Without ``policyTypes`` a policy isolates incoming traffic, and outgoing too if it has rules for that. Raises
-    ``ValueError`` for what the API server would refuse.
+    Without ``policyTypes`` a policy isolates incoming traffic, and also outgoing traffic if it has egress rules. Raises
+    ``ValueError`` for a policy that the API server would reject.
     """
     meta, spec = body["metadata"], body.get("spec") or {}
     egress = spec.get("egress") or ()
@@ -80,10 +80,10 @@ def read(body: Object) -> Policy:
     )
 
 
-def _rules(rules: Sequence[Mapping[str, Any]], towards: str) -> tuple[Rule, ...]:
+def _rules(rules: Sequence[Mapping[str, Any]], field: str) -> tuple[Rule, ...]:
     return tuple(
         Rule(
-            peers=tuple(read_peer(peer) for peer in rule.get(towards) or ()),
+            peers=tuple(read_peer(peer) for peer in rule.get(field) or ()),
             ports=tuple(_ports(ports) for ports in rule.get("ports") or ()),
         )
         for rule in rules
@@ -91,7 +91,7 @@ def _rules(rules: Sequence[Mapping[str, Any]], towards: str) -> tuple[Rule, ...]
 
 
 def read_peer(body: Mapping[str, Any]) -> Peer:
-    """Read one entry of ``from`` or ``to``; an empty selector there selects everything, an absent one differs."""
+    """Parse one entry of ``from`` or ``to``; an empty selector selects everything, an absent one is ``None``."""
     block = body.get("ipBlock")
     return Peer(
         namespaces=_selector(body.get("namespaceSelector")),

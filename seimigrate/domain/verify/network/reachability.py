@@ -1,7 +1,7 @@
-"""What NetworkPolicies let through: from an endpoint to a port of another.
+"""The connections that NetworkPolicies admit, from an endpoint to a port of another.
 
-A pod that no policy isolates may be reached by everybody; one that is isolated, by the union of what the policies
-that select it allow. Both ends must allow a connection (networking.k8s.io/v1).
+A pod that no policy isolates is reachable by any client. An isolated pod is reachable by the union of what the policies
+that select it admit. Both ends must admit a connection (networking.k8s.io/v1).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from seimigrate.domain.verify.network.ip_ranges import Address
 from seimigrate.domain.verify.network.policies import Peer, Policy, Ports, Rule
 
 NAME_LABEL = "kubernetes.io/metadata.name"
-"""The label with a namespace's own name, which the API server sets."""
+"""The label with a namespace's name, set by the API server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Port:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
-    """One end of a connection: a pod, or without a namespace just an address.
+    """One end of a connection: a pod, or an address if it has no namespace.
 
-    ``on_host``: the pod shares the network of its Kubernetes node (``node``), where pod policies have no say.
+    ``on_host``: the pod shares the network of its Kubernetes node (``node``), where policies for pods do not apply.
     """
 
     namespace: str = ""
@@ -46,23 +46,23 @@ class Endpoint:
 
     @property
     def is_pod(self) -> bool:
-        """Tell whether selectors can match it."""
+        """Return whether selectors can match the endpoint."""
         return bool(self.namespace) and not self.on_host
 
     def __str__(self) -> str:
-        """Give ``namespace/name``, or the address."""
+        """Return ``namespace/name``, or the address."""
         return f"{self.namespace}/{self.name}" if self.namespace else ", ".join(map(str, self.addresses))
 
 
 def endpoint(pod: Object) -> Endpoint:
-    """Read a pod as an endpoint."""
+    """Return a pod as an endpoint."""
     meta, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
-    found = [each["ip"] for each in status.get("podIPs") or ()] or ([status["podIP"]] if status.get("podIP") else [])
+    ips = [ip["ip"] for ip in status.get("podIPs") or ()] or ([status["podIP"]] if status.get("podIP") else [])
     return Endpoint(
         namespace=meta["namespace"],
         name=meta["name"],
         labels=meta.get("labels") or {},
-        addresses=tuple(ip_ranges.parse(each) for each in found),
+        addresses=tuple(ip_ranges.parse(ip) for ip in ips),
         ports=tuple(declared_ports(spec)),
         node=spec.get("nodeName") or "",
         on_host=bool(spec.get("hostNetwork")),
@@ -70,18 +70,18 @@ def endpoint(pod: Object) -> Endpoint:
 
 
 def declared_ports(spec: Object) -> Iterator[Port]:
-    """Give the ports of a pod's containers, and of those init containers that keep running beside them.
+    """Yield the ports of a pod's containers, including sidecars (init containers that keep running).
 
-    An init container that ends before the pod starts has no port that anybody could reach.
+    Other init containers finish before the pod starts, so their ports are unreachable.
     """
-    running = [each for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always"]
-    for container in (*running, *(spec.get("containers") or ())):
+    sidecars = [init for init in spec.get("initContainers") or () if init.get("restartPolicy") == "Always"]
+    for container in (*sidecars, *(spec.get("containers") or ())):
         for port in container.get("ports") or ():
             yield Port(port["containerPort"], port.get("protocol") or "TCP", port.get("name") or "")
 
 
 class Network:
-    """All that decides who reaches whom: the namespaces' labels, the policies, and the pods that are known."""
+    """The input of reachability: the namespaces' labels, the policies and the pods."""
 
     def __init__(
         self, namespaces: Mapping[str, Labels], policies: Iterable[Policy], pods: Iterable[Endpoint] = ()
@@ -92,66 +92,66 @@ class Network:
         self._by_namespace: dict[str, _SelectorIndex] = {}
         for policy in self.policies:
             self._by_namespace.setdefault(policy.namespace, _SelectorIndex()).add(policy)
-        self._chosen: dict[Selector, frozenset[str]] = {}
+        self._matching: dict[Selector, frozenset[str]] = {}
 
     def selecting(self, pod: Endpoint) -> list[Policy]:
-        """Give the policies that select a pod, in the order of their names."""
-        choice = self._by_namespace.get(pod.namespace)
-        if choice is None or not pod.is_pod:
+        """Return the policies that select a pod, sorted by name."""
+        index = self._by_namespace.get(pod.namespace)
+        if index is None or not pod.is_pod:
             return []
-        return sorted(choice.selecting(pod.labels), key=lambda policy: policy.name)
+        return sorted(index.selecting(pod.labels), key=lambda policy: policy.name)
 
     def of_namespace(self, namespace: str) -> list[Policy]:
-        """Give all policies of a namespace."""
-        choice = self._by_namespace.get(namespace)
-        return sorted(choice.all, key=lambda policy: policy.name) if choice else []
+        """Return all policies of a namespace."""
+        index = self._by_namespace.get(namespace)
+        return sorted(index.all, key=lambda policy: policy.name) if index else []
 
     def matching_namespaces(self, selector: Selector) -> frozenset[str]:
-        """Give the namespaces that a selector chooses."""
-        if selector not in self._chosen:
-            found = (name for name, labels in self.namespaces.items() if selector.matches(labels))
-            self._chosen[selector] = frozenset(found)
-        return self._chosen[selector]
+        """Return the namespaces that a selector matches."""
+        if selector not in self._matching:
+            names = (name for name, labels in self.namespaces.items() if selector.matches(labels))
+            self._matching[selector] = frozenset(names)
+        return self._matching[selector]
 
     @cached_property
     def pods_of(self) -> Mapping[str, list[Endpoint]]:
-        """Give the pods by their namespace."""
-        found: dict[str, list[Endpoint]] = {}
+        """Return the pods by namespace."""
+        pods: dict[str, list[Endpoint]] = {}
         for pod in self.pods:
-            found.setdefault(pod.namespace, []).append(pod)
-        return found
+            pods.setdefault(pod.namespace, []).append(pod)
+        return pods
 
     def pods_with(self, namespace: str, selector: Selector) -> list[Endpoint]:
-        """Give a namespace's pods that a selector matches."""
+        """Return a namespace's pods that a selector matches."""
         if selector.required is None:
-            likely = self.pods_of.get(namespace, [])
+            candidates = self.pods_of.get(namespace, [])
         else:
             key, values = selector.required
-            likely = [pod for value in sorted(values) for pod in self._by_label.get((namespace, key, value), ())]
-        return [pod for pod in likely if selector.matches(pod.labels)]
+            candidates = [pod for value in sorted(values) for pod in self._by_label.get((namespace, key, value), ())]
+        return [pod for pod in candidates if selector.matches(pod.labels)]
 
     @cached_property
     def _by_label(self) -> Mapping[tuple[str, str, str], list[Endpoint]]:
-        found: dict[tuple[str, str, str], list[Endpoint]] = {}
+        pods: dict[tuple[str, str, str], list[Endpoint]] = {}
         for pod in self.pods:
             for key, value in pod.labels.items():
-                found.setdefault((pod.namespace, key, value), []).append(pod)
-        return found
+                pods.setdefault((pod.namespace, key, value), []).append(pod)
+        return pods
 
     def allows(self, source: Endpoint, destination: Endpoint, port: int, protocol: str = "TCP") -> bool:
-        """Tell whether the policies let a connection through, by any address that both ends have a kind of."""
+        """Return whether the policies admit a connection, by any pair of addresses of the same IP version."""
         if source is destination or (source.is_pod and str(source) == str(destination)):
-            return True  # a pod cannot shut itself out (networking.k8s.io/v1)
+            return True  # a pod always reaches itself (networking.k8s.io/v1)
         return any(
-            self._allows_egress(source, destination, there, port, protocol)
-            and self._allows_ingress(source, here, destination, port, protocol)
-            for here, there in _address_pairs(source, destination)
+            self._allows_egress(source, destination, to, port, protocol)
+            and self._allows_ingress(source, from_, destination, port, protocol)
+            for from_, to in _address_pairs(source, destination)
         )
 
     def allows_ingress(self, source: Endpoint, destination: Endpoint, port: int, protocol: str = "TCP") -> bool:
-        """Tell whether the destination's side of a connection allows it, whatever the source's does."""
-        ways = _address_pairs(source, destination)
-        return any(self._allows_ingress(source, here, destination, port, protocol) for here, _ in ways)
+        """Return whether the destination's policies admit a connection, regardless of the source's."""
+        pairs = _address_pairs(source, destination)
+        return any(self._allows_ingress(source, from_, destination, port, protocol) for from_, _ in pairs)
 
     def _allows_ingress(
         self, source: Endpoint, address: Address | None, destination: Endpoint, port: int, protocol: str
@@ -179,21 +179,21 @@ class Network:
         return not rule.peers or any(self.is_peer(policy.namespace, peer, other, address) for peer in rule.peers)
 
     def is_peer(self, namespace: str, peer: Peer, other: Endpoint, address: Address | None) -> bool:
-        """Tell whether an endpoint is one of those whom a peer of a policy in ``namespace`` means."""
+        """Return whether a peer of a policy in ``namespace`` matches an endpoint."""
         if peer.block is not None:
             return address is not None and address in peer.block
         if peer.is_empty or not other.is_pod:
             return False
         if peer.namespaces is None:
-            there = other.namespace == namespace
+            in_namespace = other.namespace == namespace
         else:
-            there = other.namespace in self.matching_namespaces(peer.namespaces)
-        return there and (peer.pods is None or peer.pods.matches(other.labels))
+            in_namespace = other.namespace in self.matching_namespaces(peer.namespaces)
+        return in_namespace and (peer.pods is None or peer.pods.matches(other.labels))
 
 
 def rule_covers(rule: Rule, named: tuple[Port, ...], port: int, protocol: str = "TCP") -> bool:
-    """Tell whether a rule speaks of a port of the pod that has these ports: names are the destination's."""
-    return not rule.ports or any(_covers_port(each, named, port, protocol) for each in rule.ports)
+    """Return whether a rule covers a port of the destination, whose ports ``named`` resolve port names."""
+    return not rule.ports or any(_covers_port(entry, named, port, protocol) for entry in rule.ports)
 
 
 def _covers_port(ports: Ports, named: tuple[Port, ...], port: int, protocol: str) -> bool:
@@ -207,20 +207,20 @@ def _covers_port(ports: Ports, named: tuple[Port, ...], port: int, protocol: str
 
 
 def _address_pairs(source: Endpoint, destination: Endpoint) -> Iterator[tuple[Address | None, Address | None]]:
-    """Give the pairs of addresses of one kind; one end may be known by its labels alone."""
+    """Yield the address pairs of the same IP version; an end without addresses is known by its labels only."""
     if not source.addresses or not destination.addresses:
-        for here in source.addresses or (None,):
-            for there in destination.addresses or (None,):
-                yield here, there
+        for from_ in source.addresses or (None,):
+            for to in destination.addresses or (None,):
+                yield from_, to
         return
-    for here in source.addresses:
-        for there in destination.addresses:
-            if here.version == there.version:
-                yield here, there
+    for source_address in source.addresses:
+        for destination_address in destination.addresses:
+            if source_address.version == destination_address.version:
+                yield source_address, destination_address
 
 
 class _SelectorIndex:
-    """The policies of one namespace, found by a label that they ask for: thousands of pods meet hundreds of them."""
+    """The policies of one namespace, indexed by a label that they require, for thousands of pods."""
 
     def __init__(self) -> None:
         self.all: list[Policy] = []
@@ -238,5 +238,5 @@ class _SelectorIndex:
             self._by_label.setdefault((key, value), []).append(policy)
 
     def selecting(self, labels: Labels) -> list[Policy]:
-        likely = [policy for label in labels.items() for policy in self._by_label.get(label, ())]
-        return [policy for policy in (*self._rest, *likely) if policy.selector.matches(labels)]
+        candidates = [policy for label in labels.items() for policy in self._by_label.get(label, ())]
+        return [policy for policy in (*self._rest, *candidates) if policy.selector.matches(labels)]

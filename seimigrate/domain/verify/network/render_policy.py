@@ -1,4 +1,4 @@
-"""A NetworkPolicy that fits the nodes of a namespace, for whoever provisions policies; nothing here applies it."""
+"""Renders a NetworkPolicy for the nodes of a namespace; seimigrate never applies it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ NODE_LABEL = "sei.io/node"
 
 
 def policy(namespace: str, nodes: Iterable[NodePorts], parameters: Parameters, inventory: NetworkInventory) -> Object:
-    """Give the policy: the controllers and who else is permitted at the guarded ports, the others' ports as they are.
+    """Return the policy: controllers and permitted peers at the protected ports, any peer at the other ports.
 
-    ``nodes`` are the doors of the namespace's nodes. A port that is one node's sidecar's stays shut on all.
+    ``nodes`` are the ports of the namespace's nodes. The sidecar's own port of any node is admitted on none.
     """
-    known = list(nodes)
-    shut = {door.port for doors in known for door in doors.protected}
-    others = {port for doors in known for port in doors.others if port.number not in shut}
+    listed = list(nodes)
+    protected = {port.port for node in listed for port in node.protected}
+    others = {port for node in listed for port in node.others if port.number not in protected}
     access: Access = parameters.access
     ports = parameters.ports
     rules: list[Object] = [
@@ -48,11 +48,11 @@ def _rule(port: int, peers: list[Any]) -> Object:
 
 
 def _controllers(inventory: NetworkInventory) -> list[Any]:
-    return [copy.deepcopy(each.body) for each in inventory.controllers]  # YAML would make aliases of what is the same
+    return [copy.deepcopy(controller.body) for controller in inventory.controllers]  # avoids YAML aliases
 
 
 def _peers(given: Iterable[Any]) -> list[Any]:
-    return [each.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True) for each in given]
+    return [peer.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True) for peer in given]
 
 
 def _port(port: Port) -> Object:

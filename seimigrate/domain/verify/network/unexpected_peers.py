@@ -1,4 +1,4 @@
-"""Who is let in by a peer of a policy and is not among the permitted: exactly, not only among today's pods."""
+"""The unexpected peers that a policy admits: computed from selectors, not only from existing pods."""
 
 from __future__ import annotations
 
@@ -10,82 +10,86 @@ from seimigrate.domain.verify.network import ip_ranges
 from seimigrate.domain.verify.network.policies import Peer
 from seimigrate.domain.verify.network.reachability import NAME_LABEL, Endpoint, Network
 
-ANYONE = "every pod and every address"
+ANYONE = "any pod and any address"
 _SHOWN = 3
 
 
 class UnexpectedPeers:
-    """Finds strangers in one network; the same question is answered once."""
+    """Finds unexpected peers in one network; results are cached."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._known: dict[tuple[str, Peer | None, tuple[Peer, ...]], str] = {}
+        self._cache: dict[tuple[str, Peer | None, tuple[Peer, ...]], str] = {}
 
     def admitted_by(self, namespace: str, peer: Peer | None, permitted: tuple[Peer, ...]) -> str:
-        """Say who gets in by a peer (``None``: everybody) of a policy in ``namespace``; empty if only the permitted.
+        """Return the unpermitted endpoints that a peer (``None``: any) of a policy in ``namespace`` admits, or "".
 
-        Namespaces are taken as they are labelled now, and one that somebody may make tomorrow, with no label but its
-        name. Of pods, all labels that they could have are thought of.
+        The result covers the existing namespaces with their labels, and a new namespace with no label but its name.
+        It covers all labels that pods could have.
         """
         own = peer is not None and peer.block is None and peer.namespaces is None
         key = (namespace if own else "", peer, permitted)
-        if key not in self._known:
-            self._known[key] = self._admitted_by(namespace, peer, permitted)
-        return self._known[key]
+        if key not in self._cache:
+            self._cache[key] = self._admitted_by(namespace, peer, permitted)
+        return self._cache[key]
 
     def _admitted_by(self, namespace: str, peer: Peer | None, permitted: tuple[Peer, ...]) -> str:
         if peer is None:
             return ANYONE
         if peer.block is not None:
-            blocks = [each.block for each in permitted if each.block is not None]
-            return f"addresses like {found}" if (found := ip_ranges.uncovered_address(peer.block, blocks)) else ""
+            blocks = [other.block for other in permitted if other.block is not None]
+            address = ip_ranges.uncovered_address(peer.block, blocks)
+            return f"addresses like {address}" if address else ""
         if peer.is_empty:
             return ""
         return self._pods(namespace, peer, permitted)
 
     def _pods(self, namespace: str, peer: Peer, permitted: tuple[Peer, ...]) -> str:
-        wanted = peer.pods or EVERYTHING
-        there = (
+        selector = peer.pods or EVERYTHING
+        namespaces = (
             self._network.matching_namespaces(peer.namespaces)
             if peer.namespaces is not None
             else frozenset({namespace})
         )
-        strange = [name for name in sorted(there) if wanted.difference(self._known_in(name, permitted)) is not None]
-        new = peer.namespaces is not None and self._admits_new_pods(peer.namespaces)
-        if not strange and not new:
+        unexpected = [
+            name for name in sorted(namespaces) if selector.difference(self._permitted_in(name, permitted)) is not None
+        ]
+        new = peer.namespaces is not None and self._admits_new_namespaces(peer.namespaces)
+        if not unexpected and not new:
             return ""
-        which = f"pods with {selectors.text(wanted)}" if wanted.allowed else "every pod"
-        today = [str(pod) for name in strange for pod in self._unknown(name, wanted, permitted)]
-        return f"{which} {_where(strange, len(self._network.namespaces), new=new)}" + (
-            f"; today {_few(today)}" if today else ""
+        pods = f"pods with {selectors.text(selector)}" if selector.allowed else "any pod"
+        current = [str(pod) for name in unexpected for pod in self._unpermitted(name, selector, permitted)]
+        return f"{pods} {_where(unexpected, len(self._network.namespaces), new=new)}" + (
+            f"; currently {_few(current)}" if current else ""
         )
 
-    def _known_in(self, namespace: str, permitted: tuple[Peer, ...]) -> list[Selector]:
-        found = (each for each in permitted if each.block is None)
+    def _permitted_in(self, namespace: str, permitted: tuple[Peer, ...]) -> list[Selector]:
         return [
-            each.pods or EVERYTHING
-            for each in found
-            if each.namespaces is not None and namespace in self._network.matching_namespaces(each.namespaces)
+            peer.pods or EVERYTHING
+            for peer in permitted
+            if peer.block is None
+            and peer.namespaces is not None
+            and namespace in self._network.matching_namespaces(peer.namespaces)
         ]
 
-    def _unknown(self, namespace: str, wanted: Selector, permitted: tuple[Peer, ...]) -> Iterator[Endpoint]:
-        known = self._known_in(namespace, permitted)
-        for pod in self._network.pods_with(namespace, wanted):
-            if pod.is_pod and not any(each.matches(pod.labels) for each in known):
+    def _unpermitted(self, namespace: str, selector: Selector, permitted: tuple[Peer, ...]) -> Iterator[Endpoint]:
+        allowed = self._permitted_in(namespace, permitted)
+        for pod in self._network.pods_with(namespace, selector):
+            if pod.is_pod and not any(other.matches(pod.labels) for other in allowed):
                 yield pod
 
-    def _admits_new_pods(self, namespaces: Selector) -> bool:
-        return namespaces.matches({NAME_LABEL: "A new one"})  # no namespace can be called that, so none is
+    def _admits_new_namespaces(self, namespaces: Selector) -> bool:
+        return namespaces.matches({NAME_LABEL: "A new one"})  # not a valid name, so no such namespace exists
 
 
-def _where(names: Sequence[str], all_of_them: int, *, new: bool) -> str:
+def _where(names: Sequence[str], total: int, *, new: bool) -> str:
     if not names:
-        return "of namespaces to come"
-    if len(names) == 1 and all_of_them > 1:
-        return f"in namespace {names[0]}" + (", and in new ones" if new else "")
-    if len(names) == all_of_them:
-        return "in any namespace" + (", also in new ones" if new else "")
-    return f"in {len(names)} namespaces ({_few(names)})" + (", and in new ones" if new else "")
+        return "in new namespaces"
+    if len(names) == 1 and total > 1:
+        return f"in namespace {names[0]}" + (" and in new ones" if new else "")
+    if len(names) == total:
+        return "in any namespace" + (", including new ones" if new else "")
+    return f"in {len(names)} namespaces ({_few(names)})" + (" and in new ones" if new else "")
 
 
 def _few(names: Sequence[str]) -> str:
@@ -94,25 +98,25 @@ def _few(names: Sequence[str]) -> str:
 
 
 def overlap(network: Network, namespace: str, peer: Peer, other: Peer) -> bool:
-    """Tell whether a pod could be meant by a policy's peer and by another peer, which names its namespaces."""
+    """Return whether a pod could match a policy's peer and another peer that names its namespaces."""
     if peer.block is not None or other.block is not None or peer.is_empty or other.namespaces is None:
         return False
     own = network.matching_namespaces(peer.namespaces) if peer.namespaces is not None else frozenset({namespace})
-    both = (peer.pods or EVERYTHING).intersect(other.pods or EVERYTHING)
-    return bool(own & network.matching_namespaces(other.namespaces)) and not both.is_empty
+    common = (peer.pods or EVERYTHING).intersect(other.pods or EVERYTHING)
+    return bool(own & network.matching_namespaces(other.namespaces)) and not common.is_empty
 
 
 def name(peer: Peer) -> str:
-    """Name a peer for people."""
+    """Return a readable name of a peer."""
     if peer.block is not None:
         return f"addresses {peer.block}"
     if peer.is_empty:
-        return "nobody"
+        return "no peer"
     pods = f"pods with {selectors.text(peer.pods)}" if peer.pods is not None and peer.pods.allowed else "all pods"
     if peer.namespaces is None:
         return f"{pods} of the policy's namespace"
-    where = selectors.text(peer.namespaces)
-    only = where.removeprefix(f"{NAME_LABEL}=")
+    selector = selectors.text(peer.namespaces)
+    only = selector.removeprefix(f"{NAME_LABEL}=")
     return f"{pods} of " + (
-        f"namespace {only}" if only != where else f"namespaces {where}" if where else "all namespaces"
+        f"namespace {only}" if only != selector else f"namespaces {selector}" if selector else "all namespaces"
     )

@@ -1,4 +1,4 @@
-"""The judgement of one node: its pod as it is, or as it will be after the cutover."""
+"""The policy evaluation of one node, for its current pod or its pod after the cutover."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ from seimigrate.domain.verify.network.inventory import NetworkInventory
 from seimigrate.domain.verify.network.reachability import endpoint
 
 
-def evaluate(pod: Object, parameters: Parameters, on: NetworkInventory, by: PolicyEvaluator) -> tuple[Finding, ...]:
-    """Judge who can reach a pod of a node."""
-    doors = inventory.node_ports(pod["spec"], pod["metadata"]["namespace"], parameters, on)
-    return by.evaluate(endpoint(pod), doors)
+def evaluate(
+    pod: Object, parameters: Parameters, known: NetworkInventory, evaluator: PolicyEvaluator
+) -> tuple[Finding, ...]:
+    """Return the findings about the clients that can reach a node's pod."""
+    ports = inventory.node_ports(pod["spec"], pod["metadata"]["namespace"], parameters, known)
+    return evaluator.evaluate(endpoint(pod), ports)
 
 
 def after(observed: NodeObservation, plan: Plan) -> Object | None:
-    """Give the pod that the present template, with what the plan still changes in it, will make.
+    """Return the pod of the current template with the plan's pending changes; ``None`` without a StatefulSet.
 
-    A rule for a port by the name that it gets then is judged as it will work then. ``None`` without a StatefulSet.
+    Port names of the new template are used, so that rules with named ports are evaluated as they will apply.
     """
     if observed.seinode is None or observed.statefulset is None:
         return None
     statefulset = observed.statefulset
     try:
         ahead = preflight.pending_changes(observed, plan)
-        mine = [change for change in ahead.changes if change.kind == transforms.STATEFUL_SET]
-        statefulset = changes.apply(statefulset, mine)
+        template_changes = [change for change in ahead.changes if change.kind == transforms.STATEFUL_SET]
+        statefulset = changes.apply(statefulset, template_changes)
     except (shapes.NotASeiNodePod, changes.ConflictingChange):
-        pass  # blockers name it; what can be judged is the template as it is
+        pass  # a blocker reports the error; the current template is evaluated instead
     meta, template = statefulset["metadata"], statefulset["spec"]["template"]
-    about = {"namespace": meta["namespace"], "name": f"{meta['name']}-0"}
+    identity = {"namespace": meta["namespace"], "name": f"{meta['name']}-0"}
     labels = template.get("metadata", {}).get("labels") or {}
     return {
-        "metadata": about | {"labels": labels},
+        "metadata": identity | {"labels": labels},
         "spec": template["spec"],
         "status": (observed.pod or {}).get("status"),
     }

@@ -1,0 +1,1 @@
+"""Tests of field paths, changes and managed fields."""
