@@ -39,7 +39,7 @@ def test_a_scrape_shows_how_far_the_run_is() -> None:
         ("seimigrate_nodes", "done"): 1,
         ("seimigrate_nodes", "in-progress"): 1,
         ("seimigrate_nodes", "pending"): 1,
-        ("seimigrate_node_stage_duration_seconds", "back,sei,b,ready"): 40,
+        ("seimigrate_node_stage_duration_seconds", "rollback,sei,b,ready"): 40,
         ("seimigrate_pod_replacements_total", ""): 3,
         ("seimigrate_run_waves", ""): 2,
         ("seimigrate_run_current_wave", ""): 2,

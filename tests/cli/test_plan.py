@@ -46,7 +46,7 @@ def test_a_blocked_node_exits_0_and_still_lists_what_would_change(world: World) 
     assert "kube-rbac-proxy: livenessProbe.httpGet.port" in told.out
     assert "8443 → 9100" in told.out
     assert "policy-missing" in told.out
-    assert "→ seimigrate policy render prints one that fits" in told.out
+    assert "→ to print a suitable policy: seimigrate policy render" in told.out
 
 
 def test_it_ends_with_the_next_command_and_its_options(world: World) -> None:

@@ -181,7 +181,7 @@ def test_what_cannot_be_judged_blocks_until_that_is_accepted(world: World) -> No
     words = ("--accept-unknown-policies", "-o", "json", "--node", "sei/full-0")
     done = say(WorldSession(world), "apply", *GO, *words)
     assert done.code == 0
-    assert any("in spite of cilium" in note for note in done.json["nodes"][0]["notes"])
+    assert any("accepted finding: cilium" in note for note in done.json["nodes"][0]["notes"])
 
 
 def test_a_policy_that_goes_away_meanwhile_pauses_the_node_where_it_is(world: World) -> None:

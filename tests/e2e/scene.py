@@ -45,7 +45,7 @@ class Scene:
 
     def plan(self, image: str | None = None, **changes: Any) -> None:
         """Write the plan: deadlines for stand-ins that live faster, canaries that soak briefly, and the real grace."""
-        deadlines = {"gate": 30, "ready": {"default": 120}, "stuck": 12, "eviction": 6}
+        deadlines = {"response": 30, "ready": {"default": 120}, "stuck": 12, "eviction": 6}
         release = {"agreementTimeout": 10, "stabilization": 2 * POLL + 1}
         fleet = {"canary": {"soak": 5}}
         defaults: dict[str, Any] = {"deadlines": deadlines, "release": release, "fleet": fleet}

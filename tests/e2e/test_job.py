@@ -27,7 +27,7 @@ from tests.e2e.scene import POLL, Scene
 from tests.e2e.wholefleet import AT_ONCE, NODES, PACE
 from tests.rbac_usage import asked_only_what_it_may, assert_named, grants
 
-PATIENT = {"gate": 30, "ready": {"default": 120}, "stuck": 12, "eviction": 120}
+PATIENT = {"response": 30, "ready": {"default": 120}, "stuck": 12, "eviction": 120}
 
 
 @pytest.fixture(scope="module")
