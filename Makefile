@@ -34,9 +34,9 @@ help:
 	@echo "make test    all tests; those on a real API server where Go 1.26+ or KUBEBUILDER_ASSETS is there"
 	@echo "make thorough, make soak, make costs, make mutants: see docs/development.md"
 	@echo "make e2e     tests on a real cluster with real pods: root, Debian-like Linux, Go 1.26+; 15 minutes to build, once"
-	@echo "make lint    ruff, mypy --strict (of the tests as well), import contracts"
+	@echo "make lint    ruff, mypy --strict (of the tests as well), import contracts, prose"
 	@echo "make check   lint and test"
-	@echo "make docs    write the stage table and the command reference anew, from the code"
+	@echo "make docs    write the stage table and the command reference from the code"
 	@echo "make wheel   build the wheel into dist/"
 	@echo "make lock    renew requirements.lock (the only target that chooses versions)"
 
@@ -98,11 +98,15 @@ e2e: $(STAMP)
 	$(PROMETHEUS_IS_THERE); \
 	env -u KUBEBUILDER_ASSETS $(BIN)/python -m pytest $(E2E_ARGS) $(E2E) $(PYTEST_ARGS)
 
+# What is written in the project's language already; the rest of the tree follows (python -m tests.prose --count).
+PROSE := README.md CHANGELOG.md docs/ runbooks/ tests/README.md \
+  seimigrate/cli/ seimigrate/domain/ tests/domain/ tests/engine/
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.prose $(PROSE)
 
 check: lint test
 

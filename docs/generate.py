@@ -35,17 +35,17 @@ _MARKED = re.compile(r"(<!-- stages: made by make docs -->\n).*?(<!-- end -->)",
 
 
 def files() -> dict[Path, str]:
-    """Give what each file should hold."""
+    """Return the content of each file."""
     architecture = DOCS / "architecture.md"
     with_table = _MARKED.sub(lambda match: f"{match[1]}\n{stage_table()}\n{match[2]}", architecture.read_text())
     return {architecture: with_table, DOCS / "commands.md": command_reference()}
 
 
 def stage_table() -> str:
-    """Give the stages: what each changes, what happens then, and which page binds its way back."""
+    """Return the stages: what each changes, what happens then, and which runbook defines its rollback."""
     plan = read_plan("split-listeners")
     runbooks = read_runbooks(None).rollback_runbooks
-    lines = ["| stage | what it changes | what happens, and what must hold | way back |", "|---|---|---|---|"]
+    lines = ["| stage | what it changes | what happens, and what must hold | rollback |", "|---|---|---|---|"]
     for stage in StageName:
         runbook = runbooks.for_stage(stage)
         page = f"[{runbook.id}](../runbooks/{runbook.id}.md)" if runbook is not None else "-"
@@ -78,11 +78,11 @@ def _words(do: Transform) -> str:
 
 
 def command_reference() -> str:
-    """Give every command with its arguments and options."""
+    """Return every command with its arguments and options."""
     root = typer.main.get_command(app)
     parts = [
         "# Commands\n",
-        "Made by `make docs` from the program itself; [output.md](output.md) has what they print.\n",
+        "Written by `make docs` from the code. [output.md](output.md) describes what the commands print.\n",
     ]
     for name, command in commands(root):
         parts.append(f"## {name}\n\n{_sentence(command.help)}\n")

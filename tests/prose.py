@@ -251,9 +251,11 @@ def main(argv: list[str]) -> int:
     """Print the findings, or their counts; return 1 if there is any."""
     parser = argparse.ArgumentParser(prog="python -m tests.prose", description="Check the project's prose.")
     parser.add_argument("--count", action="store_true", help="print counts by file and by term")
-    counted = parser.parse_args(argv).count
-    found = findings(ROOT)
-    if counted:
+    parser.add_argument("paths", nargs="*", help="check only what is below these paths")
+    options = parser.parse_args(argv)
+    wanted = tuple(options.paths)
+    found = [finding for finding in findings(ROOT) if not wanted or finding.file.startswith(wanted)]
+    if options.count:
         _print_counts("findings by file", Counter(each.file for each in found))
         _print_counts("findings by term", Counter(each.kind for each in found))
     else:

@@ -89,7 +89,7 @@ def apply(
     """Cut nodes over: canaries first, then waves. Resumable."""
     if job and saved is None:
         raise UsageError(
-            "--job needs a saved plan to tell one Job from another", hint="save one: seimigrate plan --out FILE"
+            "--job requires a saved plan, which identifies the Job", hint="save one: seimigrate plan --out FILE"
         )
     invocation, asked, session, nodes = prepare(
         ctx,
