@@ -209,7 +209,7 @@ def test_a_jobs_second_pod_without_rights_ends_with_an_error(world: World, file:
 def test_a_job_without_a_saved_plan_is_a_usage_error(world: World) -> None:
     told = say(WorldSession(world), "apply", *GO, "--job", "--yes")
     assert told.code == 2
-    assert "--job needs a saved plan" in told.err
+    assert "--job requires a saved plan" in told.err
 
 
 def die(world: World, when: Callable[[Request], bool]) -> None:
