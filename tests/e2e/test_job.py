@@ -103,7 +103,7 @@ def test_it_goes_on_after_each_loss_of_its_pod_and_stays_paused_until_somebody_r
     made = len(job.made())
     job.start(scene.save_plan(*NODES, first="full"))
 
-    scene.wait_for(lambda: scene.record("full")["refused"] is not None, "an eviction to be refused", 120)
+    scene.wait_for(lambda: scene.record("full")["eviction_blocked_since"] is not None, "an eviction to be refused", 120)
     first = _lose(scene, job, "kill")
     second = _next(scene, job, first)
     scene.wait_for(lambda: _fenced(scene, "full"), "the takeover of the pod that was to be evicted")
