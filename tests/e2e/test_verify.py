@@ -50,7 +50,8 @@ class Town:
         found: dict[str, Any] = done.json
         assert done.code == (0 if found["passed"] else 4), done.err
         for each in found["findings"]:
-            print(f"  {each['severity']} {each['code']}: {each['object']} {each['field']}: {each['message']}", flush=True)
+            what = f"{each['object']} {each['field']}: {each['message']}"
+            print(f"  {each['severity']} {each['code']}: {what}", flush=True)
         return found
 
     def everything(self) -> dict[str, Any]:
