@@ -82,7 +82,7 @@ def test_an_account_without_a_token_stops_an_apply_before_the_lock(
     account = ("--controller-account", "sei-k8s-controller-system/sei-k8s-controller-manager")
     code, page, err = program("admin", *words, *account)
     assert (code, page) == (1, None)
-    assert f"ServiceAccount {namespace}/absent is not there" in json.loads(err)["error"]["message"]
+    assert f"ServiceAccount {namespace}/absent does not exist" in json.loads(err)["error"]["message"]
 
 
 def test_a_node_is_cut_over_with_a_token_of_the_named_account(
